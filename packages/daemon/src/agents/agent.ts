@@ -1,0 +1,96 @@
+import { createHash } from "node:crypto";
+import type { ContentPart, EventOf, SessionEvent, StopReason, Usage } from "@sessiond/shared";
+import type { Transcript } from "./transcript.ts";
+
+/**
+ * The port behind which an agent works. A session drives one agent, one turn at a time; the
+ * agent knows neither seats nor journal nor sockets. Whatever goes wrong with a model is data
+ * (a last `turn_end` with `failed`), never an exception; an exception is a bug.
+ */
+type Unnumbered<T extends SessionEvent> = T extends { turn_id: string } ? Omit<T, "turn_id"> : never;
+
+/** What an agent may say during a turn; the session adds the turn's id and applies it. */
+export type AgentEvent =
+  | Unnumbered<EventOf<"agent_message_chunk" | "agent_thought_chunk" | "tool_call" | "tool_call_chunk" | "tool_call_update">>
+  | { readonly type: "turn_end"; readonly stop_reason: StopReason; readonly error?: { code: string; message: string }; readonly usage?: Usage };
+
+export interface Question {
+  readonly toolCallId: string;
+  readonly tool: string;
+  readonly input: Record<string, unknown>;
+  /** Whole; the session escapes deceptive characters. */
+  readonly preview: string;
+  /** From `bindingDigest`. */
+  readonly digest: string;
+}
+
+/** `digest` is that of the question as it was shown; a tool compares it with the world just before it acts. */
+export type Answer = { readonly allowed: true; readonly digest: string } | { readonly allowed: false; readonly reason: string };
+
+export interface AgentTurn {
+  readonly turnId: string;
+  /** Aborts at interrupt, stop and shutdown: end children and return soon; what is yielded afterwards is dropped. */
+  readonly signal: AbortSignal;
+  /**
+   * Raise a question and wait for its end. Asked again for the same tool call (after a restart)
+   * it joins the question that is already open.
+   *
+   * @returns a refusal when the turn is aborted; never rejects
+   */
+  ask(question: Question): Promise<Answer>;
+}
+
+export interface Agent {
+  /** `park`: a turn whose unfinished calls all wait for answers can be taken up by `resume` after a restart. */
+  readonly capabilities: { readonly park: boolean };
+  /** Null when a prompt could run now; else a sentence that says what is missing and how to set it. */
+  unavailable(): string | null;
+  /**
+   * Run one turn. The prompt is already the transcript's last entry.
+   *
+   * The session pulls the next event only when it has applied the last one, and after
+   * `tool_call_update in_progress` only when that frame is on disk: run the tool after that yield.
+   *
+   * @yields  events, `turn_end` last
+   */
+  prompt(parts: readonly ContentPart[], turn: AgentTurn): AsyncIterable<AgentEvent>;
+  /** Take up a parked turn from the transcript: its unfinished calls are still open. */
+  resume(turn: AgentTurn): AsyncIterable<AgentEvent>;
+  /** End all children; resolves when they are gone or the kill bound has passed. */
+  close(): Promise<void>;
+}
+
+export interface AgentContext {
+  readonly sessionId: string;
+  /** Real path. */
+  readonly workdir: string;
+  readonly model: string;
+  /** Everything said and done so far; grows while the turn runs. */
+  readonly transcript: Transcript;
+}
+
+/** One agent that the daemon offers. */
+export interface AgentKind {
+  readonly name: string;
+  /** The model to use when the caller names none; may be "" when nothing is configured. */
+  readonly defaultModel: string;
+  /** False: `start_*` refuses with `model_unknown`. */
+  knowsModel(model: string): boolean;
+  create(context: AgentContext): Agent;
+}
+
+/**
+ * What binds an answer to what was shown.
+ *
+ * @param fileDigest  SHA-256 of the file that a write or edit replaces, `absent` when there is none
+ * @returns SHA-256 in hex over tool, input (keys sorted) and file
+ */
+export function bindingDigest(tool: string, input: Record<string, unknown>, fileDigest = ""): string {
+  return createHash("sha256").update(JSON.stringify([tool, sorted(input), fileDigest])).digest("hex");
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, inner]) => [key, sorted(inner)]));
+}

@@ -1,0 +1,101 @@
+/**
+ * The error table. An error that a caller can meet stands here; anything else is a bug
+ * and reaches the caller as `internal`, without its message.
+ *
+ * `retry`: `never` (calling again gives the same), `backoff` (again after a pause),
+ * `reattach` (take the seat again with the last cursor).
+ */
+export type Retry = "never" | "backoff" | "reattach";
+
+/** Facts about the failure, never a secret: labels, ids, limits, paths that the caller named. */
+export type ErrorDetail = Readonly<Record<string, unknown>>;
+
+interface ErrorRow {
+  readonly trpc: "BAD_REQUEST" | "UNAUTHORIZED" | "FORBIDDEN" | "NOT_FOUND" | "CONFLICT" | "PRECONDITION_FAILED" | "TOO_MANY_REQUESTS" | "TIMEOUT" | "CLIENT_CLOSED_REQUEST" | "INTERNAL_SERVER_ERROR" | "PAYLOAD_TOO_LARGE" | "SERVICE_UNAVAILABLE";
+  readonly retry: Retry;
+  /** What happened and what to do next, in one or two sentences. */
+  readonly text: (detail: ErrorDetail) => string;
+}
+
+const say = (detail: ErrorDetail, key: string, otherwise: string): string =>
+  typeof detail[key] === "string" || typeof detail[key] === "number" ? String(detail[key]) : otherwise;
+
+export const errorTable = {
+  // The call.
+  unknown_verb: { trpc: "NOT_FOUND", retry: "never", text: (d) => `This daemon has no verb ${say(d, "verb", "of that name")}. Update sessiond, or the client.` },
+  bad_request: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `The request does not fit the verb: ${say(d, "reason", "see docs/verbs.md")}.` },
+  protocol_mismatch: { trpc: "PRECONDITION_FAILED", retry: "never", text: (d) => `Client and daemon share no protocol version (client ${say(d, "client", "?")}, daemon ${say(d, "daemon", "?")}). Update the older one; \`sessiond down\` ends an old daemon.` },
+  timeout: { trpc: "TIMEOUT", retry: "backoff", text: (d) => `No answer within ${say(d, "timeout_ms", "the time allowed")} ms. \`sessiond status\` tells whether the daemon is well.` },
+  cancelled: { trpc: "CLIENT_CLOSED_REQUEST", retry: "never", text: () => "The call was cancelled by its caller. It may have happened." },
+  // The caller.
+  unauthenticated: { trpc: "UNAUTHORIZED", retry: "never", text: () => "The credential is missing or not valid here. Get a token with `sessiond token mint`, or use the account that owns the daemon." },
+  role_too_small: { trpc: "FORBIDDEN", retry: "never", text: (d) => `This token has not the right for that: ${say(d, "needs", "control")} is needed.` },
+  not_attached: { trpc: "FORBIDDEN", retry: "never", text: (d) => `This needs a seat of your own: attach first${d["needs"] === "driver" ? " as driver" : ""}.` },
+  not_driver: { trpc: "FORBIDDEN", retry: "never", text: (d) => `Only the driver may do that; the driver is ${say(d, "driver", "nobody")}.` },
+  // The state.
+  driver_taken: { trpc: "CONFLICT", retry: "never", text: (d) => `The driver's seat is taken by ${say(d, "driver", "another client")}. Attach as viewer, or wait until it is free.` },
+  turn_in_progress: { trpc: "CONFLICT", retry: "backoff", text: () => "A turn is running. Queue the prompt, interrupt the turn, or wait for its end." },
+  approval_gone: { trpc: "CONFLICT", retry: "never", text: (d) => `That question is closed: ${say(d, "outcome", "it was never asked, or long ago")}.` },
+  prompt_gone: { trpc: "CONFLICT", retry: "never", text: (d) => `That prompt is no longer queued: ${say(d, "outcome", "it was never accepted, or long ago")}.` },
+  conflict: { trpc: "CONFLICT", retry: "never", text: (d) => `That id was used for something else: ${say(d, "reason", "other content under the same id")}.` },
+  session_stopped: { trpc: "PRECONDITION_FAILED", retry: "never", text: () => "The session is stopped, or this token belongs to an earlier life of it. Start it again with `sessiond run`, or start_session with its id." },
+  session_faulted: { trpc: "PRECONDITION_FAILED", retry: "backoff", text: (d) => `The session cannot write its journal (${say(d, "reason", "see status")}). Mend the disk; it reopens by itself.` },
+  not_found: { trpc: "NOT_FOUND", retry: "never", text: (d) => `There is no such ${say(d, "what", "thing")}.` },
+  workdir_invalid: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `That directory cannot hold a session: ${say(d, "reason", "it is not usable")}.` },
+  model_unknown: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `There is no model ${say(d, "model", "of that name")} here. The practice model is called \`practice\`.` },
+  unsupported: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `Not supported: ${say(d, "reason", "this agent cannot do that")}.` },
+  // Capacity.
+  limit_reached: { trpc: "PAYLOAD_TOO_LARGE", retry: "never", text: (d) => `Limit ${say(d, "limit", "")} reached (${say(d, "value", "?")} ${say(d, "unit", "")}).` },
+  rate_limited: { trpc: "TOO_MANY_REQUESTS", retry: "backoff", text: (d) => `Too many calls at once (limit ${say(d, "limit", "")}); try again in ${say(d, "retry_after_ms", "1000")} ms.` },
+  queue_full: { trpc: "TOO_MANY_REQUESTS", retry: "backoff", text: (d) => `The prompt queue is full (${say(d, "depth", "?")} waiting, limit ${say(d, "limit", "")}). Withdraw one, or wait for a turn to end.` },
+  slow_consumer: { trpc: "SERVICE_UNAVAILABLE", retry: "reattach", text: () => "This reader took nothing for too long and was cut off. Attach again with the last cursor; nothing is lost." },
+  // The daemon.
+  shutting_down: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: () => "The daemon is shutting down and takes no new work. The session goes on when it is started again." },
+  daemon_unreachable: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: (d) => `No daemon could be reached: ${say(d, "reason", "nothing listens")}. Start one with \`sessiond up\`.` },
+  agent_unavailable: { trpc: "PRECONDITION_FAILED", retry: "never", text: (d) => `The agent cannot run: ${say(d, "reason", "it is not configured")}.` },
+  storage_failed: { trpc: "INTERNAL_SERVER_ERROR", retry: "backoff", text: (d) => `It could not be written to disk (${say(d, "reason", "I/O error")}), so it did not happen. Look at the disk, then try again.` },
+  internal: { trpc: "INTERNAL_SERVER_ERROR", retry: "never", text: () => "A bug in sessiond; the daemon's log has the details." },
+  // Ends of a stream.
+  moved: { trpc: "CONFLICT", retry: "never", text: () => "The same client took this seat on a newer connection." },
+  token_ended: { trpc: "UNAUTHORIZED", retry: "never", text: (d) => `The token of this stream has ended (${say(d, "cause", "revoked")}).` },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export const isErrorCode = (code: unknown): code is ErrorCode => typeof code === "string" && Object.hasOwn(errorTable, code);
+
+/** What travels in `error.data` of a reply. */
+export interface WireError {
+  readonly code: ErrorCode;
+  readonly retry: Retry;
+  readonly detail: ErrorDetail;
+}
+
+/**
+ * An expected failure.
+ *
+ * @param code    a row of the table
+ * @param detail  facts for the caller; strings and numbers enter the text
+ */
+export class SessiondError extends Error {
+  override readonly name = "SessiondError";
+  readonly code: ErrorCode;
+  readonly detail: ErrorDetail;
+  readonly retry: Retry;
+
+  constructor(code: ErrorCode, detail: ErrorDetail = {}, options?: ErrorOptions) {
+    super(errorTable[code].text(detail), options);
+    this.code = code;
+    this.detail = detail;
+    this.retry = errorTable[code].retry;
+  }
+
+  toWire(): WireError {
+    return { code: this.code, retry: this.retry, detail: this.detail };
+  }
+}
+
+/** True for a SessiondError, of this copy of the package or another; with `code`, of that row. */
+export function isSessiondError(error: unknown, code?: ErrorCode): error is SessiondError {
+  return error instanceof Error && error.name === "SessiondError" && "code" in error && isErrorCode(error.code) && (code === undefined || error.code === code);
+}

@@ -1,0 +1,10 @@
+export * from "./errors.ts";
+export * from "./events.ts";
+export * from "./limits.ts";
+export type { SessiondRouter, WireErrorShape } from "./router-type.ts";
+export * as schemas from "./schemas.ts";
+export type * from "./schemas.ts";
+export { emptyState, reduce } from "./session-state.ts";
+export * from "./token-format.ts";
+export * from "./verbs.ts";
+export * from "./version.ts";

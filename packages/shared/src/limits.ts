@@ -1,0 +1,91 @@
+/**
+ * Every number that bounds something, with its unit and its reason.
+ * Times can be overridden by the daemon's configuration (tests do); sizes cannot,
+ * because clients learn them from `hello` and size their own buffers by them.
+ */
+interface Limit {
+  readonly value: number;
+  readonly unit: "bytes" | "count" | "ms" | "chars";
+  readonly why: string;
+}
+
+export const limitTable = {
+  // What one request may carry.
+  request_bytes_max: { value: 1_048_576, unit: "bytes", why: "a WebSocket message is parsed whole; a megabyte holds the largest prompt four times" },
+  prompt_bytes_max: { value: 262_144, unit: "bytes", why: "64k tokens of text; larger material belongs in a file that the agent reads" },
+  prompt_parts_max: { value: 32, unit: "count", why: "one editor selection each; more is a file" },
+  label_chars_max: { value: 64, unit: "chars", why: "fits a status line" },
+  reason_chars_max: { value: 2_000, unit: "chars", why: "a refusal's reason goes to the model; a paragraph is enough" },
+  workdir_bytes_max: { value: 4_096, unit: "bytes", why: "PATH_MAX on Linux" },
+  // What one peer may hold.
+  connections_max: { value: 512, unit: "count", why: "half of the default descriptor limit; 200 viewers and their calls fit" },
+  subscriptions_per_connection_max: { value: 32, unit: "count", why: "the library uses one a connection" },
+  calls_per_connection_max: { value: 256, unit: "count", why: "calls under way on one socket; the library never nears it" },
+  hello_wait_ms: { value: 10_000, unit: "ms", why: "a socket that says nothing is not a client" },
+  heartbeat_ms: { value: 15_000, unit: "ms", why: "a quiet link is probed this often, from both sides" },
+  heartbeat_wait_ms: { value: 10_000, unit: "ms", why: "a peer that does not answer a probe within this is gone" },
+  // Fan-out.
+  batch_frames_max: { value: 64, unit: "count", why: "keeps latency even: larger batches help throughput no further" },
+  batch_bytes_max: { value: 262_144, unit: "bytes", why: "one batch must not hold up a socket for long" },
+  window_bytes_max: { value: 1_048_576, unit: "bytes", why: "frames kept in memory a session; older ones are read from disk" },
+  window_frames_max: { value: 4_096, unit: "count", why: "the same bound for tiny frames" },
+  socket_buffer_bytes_max: { value: 1_048_576, unit: "bytes", why: "above this a socket is full and is not read for" },
+  stall_ms: { value: 30_000, unit: "ms", why: "a socket that takes nothing for this long is closed with slow_consumer" },
+  journal_pending_bytes_max: { value: 4_194_304, unit: "bytes", why: "an agent that outruns the disk waits here" },
+  journal_line_bytes_max: { value: 4_194_304, unit: "bytes", why: "longer than any frame that schemas allow; a longer line is damage" },
+  page_frames_max: { value: 512, unit: "count", why: "one page of session_data" },
+  page_bytes_max: { value: 524_288, unit: "bytes", why: "one page of session_data" },
+  // State.
+  state_messages_max: { value: 200, unit: "count", why: "a few screens; older ones are paged from the journal" },
+  state_messages_chars_max: { value: 1_048_576, unit: "chars", why: "a snapshot has to be cheap to send to every attacher" },
+  message_chars_max: { value: 131_072, unit: "chars", why: "one message's text in a snapshot; its end is kept" },
+  tool_input_chars_max: { value: 16_384, unit: "chars", why: "a tool's input in the message list; the question always has all of it" },
+  // Sessions, seats, tokens.
+  sessions_live_max: { value: 1_024, unit: "count", why: "each holds a descriptor; orphans by the hundred are a fault" },
+  seats_max: { value: 256, unit: "count", why: "200 viewers and room to reconnect" },
+  seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
+  tokens_live_max: { value: 64, unit: "count", why: "beyond it the longest unused seatless start token goes" },
+  start_token_idle_ms: { value: 86_400_000, unit: "ms", why: "a token that nobody used for a day is a leak" },
+  token_ttl_ms_max: { value: 31_536_000_000, unit: "ms", why: "a year; longer is for ever" },
+  // Prompts and turns.
+  queue_prompts_max: { value: 32, unit: "count", why: "more waiting prompts are a script gone wrong" },
+  queue_bytes_max: { value: 1_048_576, unit: "bytes", why: "the queue is part of every snapshot" },
+  prompt_ids_remembered: { value: 256, unit: "count", why: "repeats of older calls do not happen: the library gives up after ten minutes" },
+  approval_outcomes_remembered: { value: 256, unit: "count", why: "late answers are told what became of the question" },
+  approvals_pending_max: { value: 32, unit: "count", why: "a model that asks more at once gets the rest refused" },
+  turn_requests_max: { value: 200, unit: "count", why: "model calls in one turn; a loop that needs more is stuck" },
+  interrupt_wait_ms: { value: 5_000, unit: "ms", why: "an agent that does not stop by then is abandoned, its children killed" },
+  drain_wait_ms: { value: 10_000, unit: "ms", why: "running turns get this long to end at shut_down" },
+  idle_exit_ms: { value: 1_800_000, unit: "ms", why: "a daemon that a client started leaves after half an hour without use" },
+  reopen_ms: { value: 5_000, unit: "ms", why: "a faulted session tries its journal again this often" },
+  // Tools.
+  tool_input_bytes_max: { value: 524_288, unit: "bytes", why: "arguments of one tool call; a question carries them whole" },
+  tool_output_bytes_max: { value: 262_144, unit: "bytes", why: "what one tool call may print into the transcript; its head and its end are kept" },
+  tool_read_bytes_max: { value: 262_144, unit: "bytes", why: "one read of a file; the rest by offset" },
+  tool_list_entries_max: { value: 1_000, unit: "count", why: "one listing" },
+  tool_search_matches_max: { value: 500, unit: "count", why: "one search" },
+  shell_ms_max: { value: 600_000, unit: "ms", why: "a command that runs longer belongs in the background" },
+  kill_wait_ms: { value: 2_000, unit: "ms", why: "between TERM and KILL of a command's group" },
+  // The model.
+  model_idle_ms: { value: 120_000, unit: "ms", why: "a stream that says nothing for this long has failed" },
+  model_retries_max: { value: 3, unit: "count", why: "429 and 5xx, with the server's own retry-after" },
+  // The client.
+  call_timeout_ms: { value: 30_000, unit: "ms", why: "no verb waits for the model; what takes longer has failed" },
+  repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },
+  client_events_max: { value: 4_096, unit: "count", why: "events that a seat's reader has not taken; the socket pauses above it" },
+  daemon_start_wait_ms: { value: 20_000, unit: "ms", why: "a cold start takes a tenth of a second; a loaded machine gets patience" },
+  redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },
+  // The house.
+  refusals_written_per_minute_max: { value: 60, unit: "count", why: "beyond it refusals are counted, not written singly" },
+  audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept once as .1 and begun anew" },
+  log_bytes_max: { value: 4_194_304, unit: "bytes", why: "the same for the daemon's log" },
+  socket_path_bytes_max: { value: 103, unit: "bytes", why: "Node truncates longer unix socket paths without a word" },
+} as const satisfies Record<string, Limit>;
+
+export type LimitName = keyof typeof limitTable;
+/** Values by name; a daemon's own set may differ from the defaults in its times. */
+export type Limits = Readonly<Record<LimitName, number>>;
+
+export const limits: Limits = Object.freeze(
+  Object.fromEntries(Object.entries(limitTable).map(([name, limit]) => [name, limit.value])) as Record<LimitName, number>,
+);

@@ -1,0 +1,185 @@
+import { z } from "zod";
+import { limits } from "./limits.ts";
+
+/** Schemas of what verbs take and give, and of what events carry. Wire names are snake_case; times are milliseconds since 1970. */
+
+const idOf = (kind: string) => z.string().regex(new RegExp(`^${kind}_[0-9A-Za-z]{22,40}$`), `an id like ${kind}_… is expected`);
+
+export const sessionId = idOf("ses");
+export const seatId = idOf("seat");
+export const turnId = idOf("trn");
+export const approvalId = idOf("apr");
+export const tokenId = idOf("tok");
+/** Made by the client: the name under which a prompt may be repeated. */
+export const promptId = idOf("prm");
+/** Made by the client: the name under which a `start_session` may be repeated. */
+export const requestId = idOf("req");
+
+/** `epoch:seq` of the last frame that a reader has. */
+export const cursor = z.string().regex(/^\d{1,9}:\d{1,15}$/, "a cursor like 1:42 is expected");
+export const seq = z.int().nonnegative();
+export const millis = z.int().nonnegative();
+
+/** Control and bidirectional characters: what could make a line of text show other than it is. */
+// eslint-disable-next-line no-control-regex
+const deceptive = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+export const label = z
+  .string()
+  .min(1)
+  .max(limits.label_chars_max)
+  .refine((text) => !deceptive.test(text), "a label has no control characters");
+
+export const right = z.enum(["view", "control"]);
+export const role = z.enum(["driver", "viewer"]);
+export const lifeState = z.enum(["live", "resting", "stopped"]);
+export const status = z.enum(["idle", "thinking", "tool_executing", "awaiting_approval", "error"]);
+export const stopReason = z.enum(["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled", "failed", "interrupted"]);
+export const toolKind = z.enum(["read", "edit", "search", "execute", "other"]);
+export const toolStatus = z.enum(["pending", "in_progress", "completed", "failed"]);
+export const optionKind = z.enum(["allow_once", "reject_once"]);
+
+export const contentPart = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("text"), text: z.string() })]);
+export const promptParts = z.array(contentPart).min(1).max(limits.prompt_parts_max);
+
+export const usage = z.strictObject({ input_tokens: z.int().nonnegative(), output_tokens: z.int().nonnegative() });
+export const failure = z.strictObject({ code: z.string(), message: z.string() });
+
+/** Who did it: a seat by its public id and its label at the time, or a caller without a seat. */
+export const actor = z.strictObject({ seat_id: seatId.optional(), label: z.string() });
+
+export const seat = z.strictObject({
+  seat_id: seatId,
+  role,
+  label,
+  /** False while its connection is lost and its grace runs. */
+  connected: z.boolean(),
+  since: millis,
+});
+
+export const queuedPrompt = z.strictObject({ prompt_id: promptId, parts: promptParts, by: actor, held: z.boolean(), at: millis });
+
+export const approvalOption = z.strictObject({
+  option_id: z.string().min(1),
+  kind: optionKind,
+  label: z.string(),
+  /** What this answer will be remembered for; null: nothing. */
+  remembers: z.string().nullable(),
+});
+
+export const approval = z.strictObject({
+  approval_id: approvalId,
+  turn_id: turnId,
+  tool_call_id: z.string().min(1),
+  tool: z.string(),
+  input: z.record(z.string(), z.unknown()),
+  /** What a person judges by: whole, with deceptive characters escaped. */
+  preview: z.string(),
+  options: z.array(approvalOption).min(1),
+  /** Binds an answer to what was shown: SHA-256 over tool, input and, for writes and edits, the file as previewed. */
+  digest: z.string().regex(/^[0-9a-f]{64}$/),
+  asked_at: millis,
+});
+export const approvalCause = z.enum(["answer", "interrupt", "stop", "restart", "failed"]);
+
+export const turn = z.strictObject({ turn_id: turnId, prompt_ids: z.array(promptId), started_at: millis });
+export const endedTurn = z.strictObject({ turn_id: turnId, stop_reason: stopReason, error: failure.optional(), ended_at: millis });
+
+/** Why a session cannot write; a field of snapshots, batches and `session_info`, never of the journal. */
+export const fault = z.strictObject({ code: z.enum(["storage_failed"]), reason: z.string(), since: millis });
+
+const messageBase = { id: z.string(), seq, turn_id: turnId.optional(), cut_chars: z.int().nonnegative() };
+/** One entry of the conversation as a screen shows it. `cut_chars`: characters dropped from the front of its text. */
+export const message = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("user"), ...messageBase, text: z.string(), by: actor }),
+  z.strictObject({ type: z.literal("agent"), ...messageBase, text: z.string() }),
+  z.strictObject({ type: z.literal("thought"), ...messageBase, text: z.string() }),
+  z.strictObject({
+    type: z.literal("tool"),
+    ...messageBase,
+    tool: z.string(),
+    kind: toolKind,
+    title: z.string(),
+    /** Null when it is larger than tool_input_chars_max; the journal has it. */
+    input: z.record(z.string(), z.unknown()).nullable(),
+    status: toolStatus,
+    text: z.string(),
+  }),
+  z.strictObject({ type: z.literal("notice"), ...messageBase, text: z.string() }),
+]);
+
+export const sessionState = z.strictObject({
+  session_id: sessionId,
+  seq,
+  life: z.int().nonnegative(),
+  life_state: z.enum(["live", "stopped"]),
+  workdir: z.string(),
+  agent: z.string(),
+  model: z.string(),
+  status,
+  turn: turn.nullable(),
+  last_turn: endedTurn.nullable(),
+  seats: z.array(seat),
+  queue: z.array(queuedPrompt),
+  approvals: z.array(approval),
+  messages: z.array(message),
+  messages_chars: z.int().nonnegative(),
+  /** Seq of the oldest message kept, when older ones were dropped; page back from there with `session_data`. */
+  older_before: seq.nullable(),
+  tools_in_progress: z.int().nonnegative(),
+  turns: z.int().nonnegative(),
+  usage,
+});
+
+export const sessionInfo = sessionState.omit({ messages: true, messages_chars: true, older_before: true, tools_in_progress: true, life_state: true }).extend({
+  life_state: lifeState,
+  cursor,
+  created_at: millis,
+  fault: fault.optional(),
+});
+
+export const sessionListing = z.strictObject({
+  session_id: sessionId,
+  workdir: z.string(),
+  stable: z.boolean(),
+  life_state: lifeState,
+  created_at: millis,
+  /** Present while the session is in memory. */
+  status: status.optional(),
+  driver: label.optional(),
+  seats: z.int().optional(),
+  pending_approvals: z.int().optional(),
+  fault: fault.optional(),
+});
+
+export const tokenRecord = z.strictObject({
+  token_id: tokenId,
+  right,
+  label,
+  life: z.int().nonnegative(),
+  origin: z.enum(["start", "host", "token"]),
+  parent: tokenId.optional(),
+  created_at: millis,
+  last_used_at: millis,
+  expires_at: millis.optional(),
+});
+
+export type SessionId = z.infer<typeof sessionId>;
+export type ContentPart = z.infer<typeof contentPart>;
+export type Seat = z.infer<typeof seat>;
+export type Role = z.infer<typeof role>;
+export type Actor = z.infer<typeof actor>;
+export type Approval = z.infer<typeof approval>;
+export type ApprovalOption = z.infer<typeof approvalOption>;
+export type ApprovalCause = z.infer<typeof approvalCause>;
+export type QueuedPrompt = z.infer<typeof queuedPrompt>;
+export type Message = z.infer<typeof message>;
+export type SessionState = z.infer<typeof sessionState>;
+export type SessionInfo = z.infer<typeof sessionInfo>;
+export type SessionListing = z.infer<typeof sessionListing>;
+export type TokenRecord = z.infer<typeof tokenRecord>;
+export type Fault = z.infer<typeof fault>;
+export type StopReason = z.infer<typeof stopReason>;
+export type Status = z.infer<typeof status>;
+export type Usage = z.infer<typeof usage>;
+export type ToolKind = z.infer<typeof toolKind>;
+export type ToolStatus = z.infer<typeof toolStatus>;

@@ -1,0 +1,186 @@
+import { limits } from "./limits.ts";
+import type { EventOf, Frame, SessionEvent } from "./events.ts";
+import type { Message, SessionState, Status } from "./schemas.ts";
+
+/**
+ * The bounded state of a session, folded from its frames by daemon and clients alike.
+ *
+ * Law: for every n <= m, the snapshot at n with the frames (n, m] folded in equals the
+ * snapshot at m. So everything here is a pure function of state and frame: no clock, no
+ * chance, and each cut is decided by sizes alone. States are never mutated; a caller may
+ * keep any of them.
+ */
+export function emptyState(sessionId: string): SessionState {
+  return {
+    session_id: sessionId,
+    seq: 0,
+    life: 0,
+    life_state: "stopped",
+    workdir: "",
+    agent: "",
+    model: "",
+    status: "idle",
+    turn: null,
+    last_turn: null,
+    seats: [],
+    queue: [],
+    approvals: [],
+    messages: [],
+    messages_chars: 0,
+    older_before: null,
+    tools_in_progress: 0,
+    turns: 0,
+    usage: { input_tokens: 0, output_tokens: 0 },
+  };
+}
+
+/**
+ * @returns the state after the frame; an event type that this build does not know changes only `seq`
+ * Cost: O(messages kept), at most state_messages_max.
+ */
+export function reduce(state: SessionState, frame: Frame): SessionState {
+  const next = { ...fold(state, frame.event, frame), seq: frame.seq };
+  const status = statusOf(next);
+  return status === next.status ? next : { ...next, status };
+}
+
+function statusOf(state: SessionState): Status {
+  if (state.turn === null) return state.last_turn?.stop_reason === "failed" ? "error" : "idle";
+  if (state.approvals.length > 0) return "awaiting_approval";
+  return state.tools_in_progress > 0 ? "tool_executing" : "thinking";
+}
+
+function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): SessionState {
+  switch (event.type) {
+    case "session_started":
+      return { ...state, life: event.life, life_state: "live", workdir: event.workdir, agent: event.agent, model: event.model };
+    case "session_stopped":
+      return { ...state, life_state: "stopped", seats: [], turn: null, approvals: [], queue: [], tools_in_progress: 0 };
+    case "seat_taken":
+      return { ...state, seats: [...state.seats, { seat_id: event.seat_id, role: event.role, label: event.label, connected: true, since: at }] };
+    case "seat_lost":
+    case "seat_resumed":
+      return { ...state, seats: state.seats.map((seat) => (seat.seat_id === event.seat_id ? { ...seat, connected: event.type === "seat_resumed", since: at } : seat)) };
+    case "seat_left":
+      return { ...state, seats: state.seats.filter((seat) => seat.seat_id !== event.seat_id) };
+    case "prompt_accepted":
+      return { ...state, queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, at }] };
+    case "prompt_delivered":
+      return deliver(state, event, seq);
+    case "prompt_withdrawn":
+    case "prompt_discarded":
+      return { ...state, queue: state.queue.filter((prompt) => prompt.prompt_id !== event.prompt_id) };
+    case "queue_held":
+    case "queue_released":
+      return { ...state, queue: state.queue.map((prompt) => ({ ...prompt, held: event.type === "queue_held" })) };
+    case "turn_started":
+      return { ...state, turn: { turn_id: event.turn_id, prompt_ids: event.prompt_ids, started_at: at }, turns: state.turns + 1, tools_in_progress: 0 };
+    case "turn_ended":
+      return endTurn(state, event, at, seq);
+    case "agent_message_chunk":
+    case "agent_thought_chunk":
+      return appendText(state, event, seq);
+    case "tool_call":
+      return addMessage(state, {
+        type: "tool", id: event.tool_call_id, seq, turn_id: event.turn_id, cut_chars: 0, tool: event.tool, kind: event.kind, title: event.title,
+        input: JSON.stringify(event.input).length <= limits.tool_input_chars_max ? event.input : null, status: "pending", text: "",
+      });
+    case "tool_call_chunk":
+      return changeMessage(state, event.tool_call_id, event.turn_id, (message) => withText(message, message.text + event.content.text));
+    case "tool_call_update":
+      return updateTool(state, event);
+    case "approval_requested":
+      return { ...state, approvals: [...state.approvals, event.approval] };
+    case "approval_resolved":
+      return { ...state, approvals: state.approvals.filter((approval) => approval.approval_id !== event.approval_id) };
+    case "notice":
+      return addMessage(state, { type: "notice", id: `notice-${seq}`, seq, cut_chars: 0, text: event.text });
+    default:
+      return state;
+  }
+}
+
+function deliver(state: SessionState, event: EventOf<"prompt_delivered">, seq: number): SessionState {
+  const prompt = state.queue.find((queued) => queued.prompt_id === event.prompt_id);
+  if (prompt === undefined) return state;
+  const text = prompt.parts.map((part) => part.text).join("\n");
+  const queue = state.queue.filter((queued) => queued !== prompt);
+  return addMessage({ ...state, queue }, { type: "user", id: prompt.prompt_id, seq, turn_id: event.turn_id, cut_chars: 0, text, by: prompt.by });
+}
+
+function endTurn(state: SessionState, event: EventOf<"turn_ended">, at: number, seq: number): SessionState {
+  const { turn_id, stop_reason, error, usage } = event;
+  const ended: SessionState = {
+    ...state,
+    turn: null,
+    tools_in_progress: 0,
+    last_turn: { turn_id, stop_reason, ended_at: at, ...(error && { error }) },
+    usage: { input_tokens: state.usage.input_tokens + (usage?.input_tokens ?? 0), output_tokens: state.usage.output_tokens + (usage?.output_tokens ?? 0) },
+  };
+  return error === undefined ? ended : addMessage(ended, { type: "notice", id: `notice-${seq}`, seq, turn_id, cut_chars: 0, text: error.message });
+}
+
+function appendText(state: SessionState, event: EventOf<"agent_message_chunk" | "agent_thought_chunk">, seq: number): SessionState {
+  const type = event.type === "agent_message_chunk" ? "agent" : "thought";
+  const last = state.messages.at(-1);
+  // A message id names one message; thought and answer of one step may share it.
+  if (last?.type === type && last.id === event.message_id) return replaceAt(state, state.messages.length - 1, withText(last, last.text + event.content.text));
+  return addMessage(state, { type, id: event.message_id, seq, turn_id: event.turn_id, cut_chars: 0, text: event.content.text });
+}
+
+function updateTool(state: SessionState, event: EventOf<"tool_call_update">): SessionState {
+  const running = Math.max(0, state.tools_in_progress + (event.status === "in_progress" ? 1 : wasRunning(state, event) ? -1 : 0));
+  return changeMessage({ ...state, tools_in_progress: running }, event.tool_call_id, event.turn_id, (message) => {
+    const updated = message.type === "tool" ? { ...message, status: event.status } : message;
+    return event.result === undefined ? updated : withText({ ...updated, cut_chars: 0 }, event.result);
+  });
+}
+
+/** A message older than the kept ones counts as running: calls run one after another, so at most one is. */
+function wasRunning(state: SessionState, event: EventOf<"tool_call_update">): boolean {
+  const message = findTool(state, event.tool_call_id, event.turn_id);
+  return message === undefined ? state.tools_in_progress > 0 : message.status === "in_progress";
+}
+
+const findTool = (state: SessionState, id: string, turnId: string) =>
+  state.messages.findLast((message) => message.type === "tool" && message.id === id && message.turn_id === turnId) as Extract<Message, { type: "tool" }> | undefined;
+
+function changeMessage(state: SessionState, id: string, turnId: string, change: (message: Message) => Message): SessionState {
+  const message = findTool(state, id, turnId);
+  return message === undefined ? state : replaceAt(state, state.messages.lastIndexOf(message), change(message));
+}
+
+/** Text over the bound keeps its end. It is cut to half, so that appending stays cheap. */
+function withText<M extends Message>(message: M, text: string): M {
+  if (text.length <= limits.message_chars_max) return { ...message, text };
+  const cut = text.length - limits.message_chars_max / 2;
+  return { ...message, text: text.slice(cut), cut_chars: message.cut_chars + cut };
+}
+
+const sizeOf = (message: Message): number => message.text.length + (message.type === "tool" && message.input !== null ? JSON.stringify(message.input).length : 0);
+
+function addMessage(state: SessionState, message: Message): SessionState {
+  const added = withText(message, message.text);
+  return trimmed({ ...state, messages: [...state.messages, added], messages_chars: state.messages_chars + sizeOf(added) });
+}
+
+function replaceAt(state: SessionState, index: number, message: Message): SessionState {
+  const before = state.messages[index];
+  if (before === undefined) return state;
+  const messages = [...state.messages];
+  messages[index] = message;
+  return trimmed({ ...state, messages, messages_chars: state.messages_chars + message.text.length - before.text.length });
+}
+
+function trimmed(state: SessionState): SessionState {
+  let drop = Math.max(0, state.messages.length - limits.state_messages_max);
+  let chars = state.messages_chars;
+  for (const message of state.messages.slice(0, drop)) chars -= sizeOf(message);
+  while (chars > limits.state_messages_chars_max && drop < state.messages.length - 1) {
+    const message = state.messages[drop++];
+    if (message !== undefined) chars -= sizeOf(message);
+  }
+  if (drop === 0) return state;
+  const messages = state.messages.slice(drop);
+  return { ...state, messages, messages_chars: chars, older_before: messages[0]?.seq ?? null };
+}

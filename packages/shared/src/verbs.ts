@@ -1,0 +1,165 @@
+import { z } from "zod";
+import type { ErrorCode } from "./errors.ts";
+import { attachItem, frameSchema } from "./events.ts";
+import * as s from "./schemas.ts";
+
+/**
+ * THE verb table. A row is the whole declaration of a verb: router, router type, handler
+ * types, client types, gate, and docs/verbs.md are derived from it.
+ *
+ * - `gate`: who may call (see GateWord); `by`: the raw input's field that chooses among words.
+ * - `retry`: `safe` may be repeated; `by_id` may be repeated under the same id; `no`: never.
+ * - `draining`: passes while the daemon shuts down. Queries always do.
+ * - `past_life`: what a token of an ended life gets where its right would have sufficed:
+ *   `refuse` (session_stopped) or `answer` (the handler repeats what it said).
+ * - `throws`: beyond what any verb can throw (`commonErrors`).
+ */
+export type GateWord = "open" | "host" | "view" | "control" | "host_or_view" | "host_or_control" | "host_or_lineage" | "seat" | "control_seat" | "driver";
+export type Gate = GateWord | { readonly by: string; readonly words: Readonly<Record<string, GateWord>>; readonly otherwise: GateWord };
+
+interface VerbRow {
+  readonly kind: "query" | "mutation" | "subscription";
+  readonly gate: Gate;
+  readonly retry: "safe" | "by_id" | "no";
+  readonly draining?: boolean | { readonly by: string; readonly passes: readonly string[] };
+  readonly past_life?: "refuse" | "answer";
+  readonly input: z.ZodObject;
+  readonly output: z.ZodType;
+  readonly throws: readonly ErrorCode[];
+  readonly doc: string;
+}
+
+/** What any verb can throw. */
+export const commonErrors: readonly ErrorCode[] = ["bad_request", "unauthenticated", "role_too_small", "rate_limited", "limit_reached", "shutting_down", "internal", "timeout", "cancelled", "daemon_unreachable", "unknown_verb"];
+
+const range = z.strictObject({ min: z.int().positive(), max: z.int().positive() });
+const session = { session_id: s.sessionId };
+const beginLife = { agent: z.string().min(1).max(64).optional(), model: z.string().min(1).max(128).optional() };
+const workdir = z.string().min(1).max(4096);
+const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model"])) });
+const prompted = z.strictObject({ ...session, seq: s.seq, prompt_id: s.promptId, became: z.enum(["started", "queued"]), turn_id: s.turnId.optional() });
+const done = z.strictObject({ seq: s.seq });
+
+export const verbs = {
+  hello: {
+    kind: "query", gate: "open", retry: "safe", throws: ["protocol_mismatch"], doc: "Agree on a protocol version; learn version, boot id and limits.",
+    input: z.strictObject({ protocol: range }),
+    output: z.strictObject({ protocol: z.int(), range, version: z.string(), boot_id: z.string(), limits: z.record(z.string(), z.number()) }),
+  },
+  daemon_status: {
+    kind: "query", gate: "host", retry: "safe", throws: [], doc: "How the daemon is: pid, uptime, sessions, seats, pending approvals, faults.",
+    input: z.strictObject({}),
+    output: z.strictObject({
+      pid: z.int(), version: z.string(), boot_id: z.string(), socket: z.string(), state_dir: z.string(), started_at: s.millis, started_by: z.enum(["client", "hand"]), draining: z.boolean(),
+      connections: z.int(), sessions: z.strictObject({ live: z.int(), resting: z.int(), stopped: z.int() }), seats: z.int(), pending_approvals: z.int(), turns_running: z.int(),
+      faults: z.array(z.strictObject({ ...session, fault: s.fault })), set_aside: z.array(z.strictObject({ path: z.string(), reason: z.string() })),
+      audit: z.strictObject({ written: z.int(), refusals_counted: z.int(), failed: z.int(), last_failure: z.string().optional() }),
+    }),
+  },
+  shut_down: {
+    kind: "mutation", gate: "host", retry: "safe", draining: true, throws: [], doc: "Drain, then exit: running turns get `wait_ms`, then end or are parked.",
+    input: z.strictObject({ wait_ms: z.int().min(0).max(600_000).optional() }),
+    output: z.strictObject({ pid: z.int(), draining: z.literal(true) }),
+  },
+  start_session: {
+    kind: "mutation", gate: "host", retry: "by_id", throws: ["workdir_invalid", "model_unknown", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
+    input: z.strictObject({ request_id: s.requestId, workdir: workdir.optional(), session_id: s.sessionId.optional(), ...beginLife }),
+    output: started,
+  },
+  start_or_get_for_workdir: {
+    kind: "mutation", gate: "host", retry: "safe", throws: ["workdir_invalid", "model_unknown", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
+    input: z.strictObject({ workdir, ...beginLife }),
+    output: started,
+  },
+  list_sessions: {
+    kind: "query", gate: "host", retry: "safe", throws: [], doc: "Live and stored sessions, newest first, paged and filtered; never a token.",
+    input: z.strictObject({ workdir: workdir.optional(), life_state: s.lifeState.optional(), after: s.sessionId.optional(), limit: z.int().min(1).max(500).optional() }),
+    output: z.strictObject({ sessions: z.array(s.sessionListing), next: s.sessionId.nullable() }),
+  },
+  mint_token: {
+    kind: "mutation", gate: "host_or_control", retry: "no", throws: ["not_found", "session_stopped", "storage_failed"], doc: "A further token of the session; a token's child ends with it.",
+    input: z.strictObject({ ...session, right: s.right, label: s.label, ttl_ms: z.int().min(1_000).max(31_536_000_000).optional() }),
+    output: z.strictObject({ token: z.string(), record: s.tokenRecord }),
+  },
+  list_tokens: {
+    kind: "query", gate: "host_or_control", retry: "safe", throws: ["not_found", "session_stopped"], doc: "The session's tokens, without their secrets.",
+    input: z.strictObject(session),
+    output: z.strictObject({ tokens: z.array(s.tokenRecord) }),
+  },
+  revoke_token: {
+    kind: "mutation", gate: "host_or_lineage", retry: "safe", throws: ["not_found", "storage_failed"], doc: "End a token with its children and their streams.",
+    input: z.strictObject({ ...session, token_id: s.tokenId }),
+    output: z.strictObject({ revoked: z.array(s.tokenId) }),
+  },
+  authorize: {
+    kind: "query", gate: "view", retry: "safe", throws: [], doc: "What this token is: session, right, label, expiry.",
+    input: z.strictObject(session),
+    output: z.strictObject({ ...session, token_id: s.tokenId, right: s.right, label: s.label, expires_at: s.millis.optional(), past_life: z.boolean() }),
+  },
+  session_info: {
+    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found"], doc: "Status, seats, queue and open questions.",
+    input: z.strictObject(session),
+    output: s.sessionInfo,
+  },
+  session_data: {
+    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
+    input: z.strictObject({ ...session, after: s.seq.optional(), before: s.seq.optional(), limit: z.int().min(1).max(512).optional() }),
+    output: z.strictObject({ frames: z.array(frameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq }),
+  },
+  attach: {
+    kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, retry: "safe", draining: { by: "role", passes: ["viewer"] },
+    throws: ["driver_taken", "not_attached", "session_stopped", "session_faulted", "storage_failed", "moved", "token_ended", "slow_consumer"],
+    doc: "Take or resume a seat. First a snapshot or `resumed`, then every frame from there on. The seat's secret travels in `auth.seat_secret`.",
+    input: z.strictObject({ ...session, role: s.role, label: s.label, fallback: z.literal("viewer").optional(), cursor: s.cursor.optional(), lastEventId: s.cursor.optional() }),
+    output: attachItem,
+  },
+  detach: {
+    kind: "mutation", gate: "seat", retry: "safe", draining: true, throws: ["not_attached", "session_stopped"], doc: "Leave the seat; the session works on.",
+    input: z.strictObject(session), output: done,
+  },
+  send_prompt: {
+    kind: "mutation", gate: "driver", retry: "by_id",
+    throws: ["not_attached", "not_driver", "turn_in_progress", "queue_full", "conflict", "agent_unavailable", "session_stopped", "session_faulted", "storage_failed"],
+    doc: "Give the agent work; answers when the prompt is durable.",
+    input: z.strictObject({ ...session, prompt_id: s.promptId, parts: s.promptParts, when_busy: z.enum(["queue", "reject"]) }),
+    output: prompted,
+  },
+  withdraw_prompt: {
+    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "session_stopped", "session_faulted", "storage_failed"], doc: "Take a queued prompt back.",
+    input: z.strictObject({ ...session, prompt_id: s.promptId }), output: done,
+  },
+  release_queue: {
+    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "Let held prompts run.",
+    input: z.strictObject(session), output: z.strictObject({ seq: s.seq, released: z.array(s.promptId) }),
+  },
+  approve: {
+    kind: "mutation", gate: "driver", retry: "safe", draining: true, throws: ["not_attached", "not_driver", "approval_gone", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
+    input: z.strictObject({ ...session, approval_id: s.approvalId, option_id: z.string().min(1).max(64), digest: z.string().max(64), reason: z.string().max(2_000).optional() }),
+    output: z.strictObject({ seq: s.seq, option_id: z.string() }),
+  },
+  interrupt: {
+    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, throws: ["not_found", "session_stopped", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
+    input: z.strictObject({ ...session, turn_id: s.turnId }),
+    output: z.strictObject({ interrupted: z.boolean(), seq: s.seq, queue: z.array(s.queuedPrompt) }),
+  },
+  stop: {
+    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, past_life: "answer", throws: ["not_found", "storage_failed"], doc: "End this life of the session.",
+    input: z.strictObject(session), output: z.strictObject({ seq: s.seq, life: z.int() }),
+  },
+} as const satisfies Record<string, VerbRow>;
+
+export type Verbs = typeof verbs;
+export type VerbName = keyof Verbs;
+export type Row = VerbRow;
+/** As sent, without `auth`. */
+export type VerbInput<V extends VerbName> = z.input<Verbs[V]["input"]>;
+/** As handlers get it. */
+export type VerbParsed<V extends VerbName> = z.output<Verbs[V]["input"]>;
+export type VerbOutput<V extends VerbName> = z.output<Verbs[V]["output"]>;
+
+/** Travels with each call, beside the verb's own fields; stripped before schema, log and audit. */
+export interface Auth {
+  readonly host_key?: string;
+  readonly token?: string;
+  readonly seat_secret?: string;
+}
