@@ -1,3 +1,4 @@
+export { deceptiveCharacters, escapeDeceptive } from "./deceptive.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
 export * from "./limits.ts";

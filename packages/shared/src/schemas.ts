@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { escapeDeceptive } from "./deceptive.ts";
 import { limits } from "./limits.ts";
 
 /** Schemas of what verbs take and give, and of what events carry. Wire names are snake_case; times are milliseconds since 1970. */
@@ -20,14 +21,11 @@ export const cursor = z.string().regex(/^\d{1,9}:\d{1,15}$/, "a cursor like 1:42
 export const seq = z.int().nonnegative();
 export const millis = z.int().nonnegative();
 
-/** Control and bidirectional characters: what could make a line of text show other than it is. */
-// eslint-disable-next-line no-control-regex
-const deceptive = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 export const label = z
   .string()
   .min(1)
   .max(limits.label_chars_max)
-  .refine((text) => !deceptive.test(text), "a label has no control characters");
+  .refine((text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text), "a label has no control characters");
 
 export const right = z.enum(["view", "control"]);
 export const role = z.enum(["driver", "viewer"]);

@@ -60,7 +60,10 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
       return { ...state, seats: [...state.seats, { seat_id: event.seat_id, role: event.role, label: event.label, connected: true, since: at }] };
     case "seat_lost":
     case "seat_resumed":
-      return { ...state, seats: state.seats.map((seat) => (seat.seat_id === event.seat_id ? { ...seat, connected: event.type === "seat_resumed", since: at } : seat)) };
+      return {
+        ...state,
+        seats: state.seats.map((seat) => (seat.seat_id === event.seat_id ? { ...seat, connected: event.type === "seat_resumed", since: at } : seat)),
+      };
     case "seat_left":
       return { ...state, seats: state.seats.filter((seat) => seat.seat_id !== event.seat_id) };
     case "prompt_accepted":
@@ -82,8 +85,17 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
       return appendText(state, event, seq);
     case "tool_call":
       return addMessage(state, {
-        type: "tool", id: event.tool_call_id, seq, turn_id: event.turn_id, cut_chars: 0, tool: event.tool, kind: event.kind, title: event.title,
-        input: JSON.stringify(event.input).length <= limits.tool_input_chars_max ? event.input : null, status: "pending", text: "",
+        type: "tool",
+        id: event.tool_call_id,
+        seq,
+        turn_id: event.turn_id,
+        cut_chars: 0,
+        tool: event.tool,
+        kind: event.kind,
+        title: event.title,
+        input: JSON.stringify(event.input).length <= limits.tool_input_chars_max ? event.input : null,
+        status: "pending",
+        text: "",
       });
     case "tool_call_chunk":
       return changeMessage(state, event.tool_call_id, event.turn_id, (message) => withText(message, message.text + event.content.text));
@@ -143,7 +155,9 @@ function wasRunning(state: SessionState, event: EventOf<"tool_call_update">): bo
 }
 
 const findTool = (state: SessionState, id: string, turnId: string) =>
-  state.messages.findLast((message) => message.type === "tool" && message.id === id && message.turn_id === turnId) as Extract<Message, { type: "tool" }> | undefined;
+  state.messages.findLast((message) => message.type === "tool" && message.id === id && message.turn_id === turnId) as
+    | Extract<Message, { type: "tool" }>
+    | undefined;
 
 function changeMessage(state: SessionState, id: string, turnId: string, change: (message: Message) => Message): SessionState {
   const message = findTool(state, id, turnId);
@@ -157,7 +171,8 @@ function withText<M extends Message>(message: M, text: string): M {
   return { ...message, text: text.slice(cut), cut_chars: message.cut_chars + cut };
 }
 
-const sizeOf = (message: Message): number => message.text.length + (message.type === "tool" && message.input !== null ? JSON.stringify(message.input).length : 0);
+const sizeOf = (message: Message): number =>
+  message.text.length + (message.type === "tool" && message.input !== null ? JSON.stringify(message.input).length : 0);
 
 function addMessage(state: SessionState, message: Message): SessionState {
   const added = withText(message, message.text);

@@ -133,7 +133,7 @@ export const verbs = {
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, released: z.array(s.promptId) }),
   },
   approve: {
-    kind: "mutation", gate: "driver", retry: "safe", draining: true, throws: ["not_attached", "not_driver", "approval_gone", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
+    kind: "mutation", gate: "driver", retry: "safe", draining: true, throws: ["not_attached", "not_driver", "approval_gone", "conflict", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
     input: z.strictObject({ ...session, approval_id: s.approvalId, option_id: z.string().min(1).max(64), digest: z.string().max(64), reason: z.string().max(2_000).optional() }),
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },

@@ -86,11 +86,17 @@ export interface AgentKind {
  * @returns SHA-256 in hex over tool, input (keys sorted) and file
  */
 export function bindingDigest(tool: string, input: Record<string, unknown>, fileDigest = ""): string {
-  return createHash("sha256").update(JSON.stringify([tool, sorted(input), fileDigest])).digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify([tool, sorted(input), fileDigest]))
+    .digest("hex");
 }
 
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, inner]) => [key, sorted(inner)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, inner]) => [key, sorted(inner)]),
+  );
 }

@@ -46,7 +46,11 @@ export class Transcript {
         return;
       case "tool_call":
         this.#assistant(event).calls.push({
-          id: event.tool_call_id, tool: event.tool, input: event.input, status: "pending", ...(event.raw_input !== undefined && { rawInput: event.raw_input }),
+          id: event.tool_call_id,
+          tool: event.tool,
+          input: event.input,
+          status: "pending",
+          ...(event.raw_input !== undefined && { rawInput: event.raw_input }),
         });
         return;
       case "tool_call_update": {

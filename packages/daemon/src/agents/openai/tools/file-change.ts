@@ -1,0 +1,106 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, open, rename, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { nanoid } from "nanoid";
+import type { ToolContext } from "./tool.ts";
+import { ToolError } from "./tool.ts";
+
+/**
+ * How files are changed: looked at, shown as a difference, and replaced whole.
+ * A reader never sees half a file, and nothing is replaced that is not what was shown.
+ */
+export interface CurrentFile {
+  /** Real path. */
+  readonly path: string;
+  /** Null when there is none. */
+  readonly text: string | null;
+  readonly digest: string;
+  readonly mode: number;
+}
+
+/**
+ * The file as it is now.
+ *
+ * @throws ToolError when it may not be used, is too large, or is not text
+ */
+export async function currentFile(path: string, { paths, limits }: ToolContext): Promise<CurrentFile> {
+  const real = await paths.resolve(path);
+  const file = await paths.open(real).catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  });
+  if (file === null) return { path: real, text: null, digest: "absent", mode: 0o644 };
+  try {
+    const facts = await file.stat();
+    if (facts.size > limits.journal_line_bytes_max) throw new ToolError(`${path} is too large to change with this tool (${facts.size} bytes).`);
+    const bytes = await file.readFile();
+    const text = bytes.toString("utf8");
+    if (!Buffer.from(text, "utf8").equals(bytes)) throw new ToolError(`${path} is not a UTF-8 text file; this tool would damage it.`);
+    return { path: real, text, digest: createHash("sha256").update(bytes).digest("hex"), mode: facts.mode & 0o7777 };
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Replace the file whole, atomically, keeping its mode; directories are made as needed.
+ *
+ * @param file  as looked at just before, when it still was what had been shown
+ */
+export async function replaceFile(file: CurrentFile, text: string, { paths }: ToolContext): Promise<void> {
+  const dir = dirname(file.path);
+  await mkdir(dir, { recursive: true });
+  // The directory may have become a link since the look: what counts is where it leads now.
+  if ((await paths.resolve(dir)) !== dir) throw new ToolError("The directory changed since it was shown; look at it again.");
+  const temp = join(dir, `.sessiond-${nanoid()}.tmp`);
+  try {
+    const handle = await open(temp, "wx", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await chmod(temp, file.text === null ? file.mode & ~process.umask() : file.mode);
+    await rename(temp, file.path);
+  } catch (error) {
+    await unlink(temp).catch(() => {});
+    throw error;
+  }
+}
+
+export const changedSinceShown = "The file changed since it was shown, so nothing was done. Read it again, then repeat the change.";
+
+const contextLines = 3;
+
+/** The change as one hunk of a unified diff, from the first line that differs to the last: nothing in it is left out. */
+export function difference(name: string, before: string | null, after: string): string {
+  const from = linesOf(before ?? "");
+  const to = linesOf(after);
+  let head = 0;
+  while (head < from.length && head < to.length && from[head] === to[head]) head += 1;
+  let tail = 0;
+  while (tail < from.length - head && tail < to.length - head && from[from.length - 1 - tail] === to[to.length - 1 - tail]) tail += 1;
+  const start = Math.max(0, head - contextLines);
+  const after3 = Math.min(contextLines, tail);
+  const removed = from.slice(head, from.length - tail);
+  const added = to.slice(head, to.length - tail);
+  const body = [
+    ...from.slice(start, head).map((line) => ` ${line}`),
+    ...removed.map((line) => `-${line}`),
+    ...added.map((line) => `+${line}`),
+    ...from.slice(from.length - tail, from.length - tail + after3).map((line) => ` ${line}`),
+  ];
+  const range = (at: number, count: number): string => `${count === 0 ? at : at + 1},${count}`;
+  const around = head - start + after3;
+  const title = `--- ${before === null ? "(no such file)" : name}\n+++ ${name}\n@@ -${range(start, removed.length + around)} +${range(start, added.length + around)} @@`;
+  return removed.length + added.length === 0 ? `${title}\n(no difference)` : `${title}\n${body.join("\n")}`;
+}
+
+/** A last line without its newline is another line than one with it, and says so. */
+function linesOf(text: string): string[] {
+  if (text === "") return [];
+  const lines = text.split("\n");
+  const last = lines.pop() ?? "";
+  return last === "" ? lines : [...lines, `${last}\n\\ No newline at end of file`];
+}

@@ -1,0 +1,94 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { createContext, Script } from "node:vm";
+import { z } from "zod";
+import type { Paths } from "../paths.ts";
+import type { ToolContext } from "./tool.ts";
+import { defineTool, oneLine, ToolError } from "./tool.ts";
+
+/** Find text in files. It never follows links, and passes by what is large, binary or not the project's own. */
+export const search = defineTool({
+  name: "search",
+  kind: "search",
+  description: "Find text in files below a directory. Gives path:line: text. Skips .git, node_modules, binary and very large files.",
+  input: z.strictObject({
+    pattern: z.string().min(1).max(1_000).describe("Plain text, or a JavaScript regular expression with regex: true."),
+    path: z.string().nullish().describe("A directory or file; the working directory by default."),
+    regex: z.boolean().nullish(),
+  }),
+  title: ({ pattern }) => `search ${pattern}`,
+
+  async *run({ pattern, path, regex }, context) {
+    const { paths, limits, signal } = context;
+    const start = await paths.resolve(path || ".");
+    const matches = matcher(pattern, regex ?? false);
+    const found: string[] = [];
+    let files = 0;
+    for await (const file of filesBelow(start, paths)) {
+      if (signal.aborted || found.length >= limits.tool_search_matches_max || files >= filesMax) break;
+      files += 1;
+      const lines = await linesOf(file, context);
+      if (lines === null) continue;
+      for (const at of matches(lines)) if (found.length < limits.tool_search_matches_max) found.push(`${paths.show(file)}:${at + 1}: ${oneLine(lines[at] ?? "")}`);
+    }
+    const cut = found.length >= limits.tool_search_matches_max ? `\n… stopped after ${found.length} matches.` : files >= filesMax ? `\n… stopped after ${files} files.` : "";
+    return { ok: true, text: (found.length === 0 ? `No match in ${files} files.` : found.join("\n")) + cut };
+  },
+});
+
+/** Beyond this a search belongs to a better tool in the shell. */
+const filesMax = 50_000;
+/** As a multiple of what one `read` gives: larger files are data, not text to look through. */
+const readsPerFile = 8;
+/** The event loop is everybody's: a pattern that backtracks without end is cut off after this, in one file. */
+const patternMs = 100;
+const skipped = new Set([".git", "node_modules"]);
+
+/** Indexes of the lines that match. */
+type Matcher = (lines: readonly string[]) => number[];
+
+function matcher(pattern: string, regex: boolean): Matcher {
+  if (!regex) return (lines) => lines.flatMap((line, at) => (line.includes(pattern) ? [at] : []));
+  try {
+    new RegExp(pattern, "u");
+  } catch (error) {
+    throw new ToolError(`Not a regular expression: ${error instanceof Error ? error.message : pattern}`);
+  }
+  // In a context of its own only because that is the one way to bound how long a pattern may run.
+  const context = createContext({ pattern, text: "" });
+  const script = new Script(`{ const p = new RegExp(pattern, "u"); text.split("\\n").flatMap((line, at) => (p.test(line) ? [at] : [])).join(",") }`);
+  return (lines) => {
+    context["text"] = lines.join("\n");
+    try {
+      const at = String(script.runInContext(context, { timeout: patternMs }));
+      return at === "" ? [] : at.split(",").map(Number);
+    } catch {
+      throw new ToolError("The pattern takes too long to match. Make it simpler, or search for plain text.");
+    }
+  };
+}
+
+async function* filesBelow(start: string, paths: Paths): AsyncGenerator<string> {
+  const entries = await readdir(start, { withFileTypes: true }).catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOTDIR") return null;
+    return [];
+  });
+  if (entries === null) yield start;
+  for (const entry of (entries ?? []).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(start, entry.name);
+    if (entry.isFile()) yield path;
+    else if (entry.isDirectory() && !skipped.has(entry.name) && !(await paths.isForbidden(path))) yield* filesBelow(path, paths);
+  }
+}
+
+async function linesOf(path: string, { paths, limits }: ToolContext): Promise<string[] | null> {
+  const file = await paths.open(path).catch(() => null);
+  if (file === null) return null;
+  try {
+    if ((await file.stat()).size > limits.tool_read_bytes_max * readsPerFile) return null;
+    const bytes = await file.readFile();
+    return bytes.subarray(0, 8_192).includes(0) ? null : bytes.toString("utf8").split("\n");
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,109 @@
+import type { Limits, schemas } from "@sessiond/shared";
+import { z } from "zod";
+import type { MarkedChild } from "../../children.ts";
+import type { Paths } from "../paths.ts";
+
+/**
+ * What a tool is. A tool is defined over its typed input (`defineTool`); the loop sees it
+ * erased, as one that takes the model's object and gives back something ready to be shown,
+ * asked about and run. A tool with a preview asks before it runs; one without never does.
+ */
+type ToolKind = z.infer<typeof schemas.toolKind>;
+
+/** An expected failure; its message is what the model is told. */
+export class ToolError extends Error {
+  override readonly name = "ToolError";
+}
+
+export interface ToolResult {
+  readonly ok: boolean;
+  /** What the model is told; never empty. */
+  readonly text: string;
+}
+
+/** What the person is shown, whole, and the file that it was made from. */
+export interface Preview {
+  readonly text: string;
+  /** SHA-256 of the file that is to be replaced, `absent`, or "" when no file is concerned. */
+  readonly fileDigest: string;
+}
+
+export interface ToolContext {
+  readonly paths: Paths;
+  readonly limits: Limits;
+  readonly signal: AbortSignal;
+  /** True when the answer was given to exactly this call on exactly this file. */
+  isAsShown(fileDigest: string): boolean;
+  /** Start a shell command of this call, marked, in the workdir, with the scrubbed environment. */
+  spawn(command: string): Promise<MarkedChild>;
+}
+
+/** Yields output as it comes; returns what the model is told. */
+export type ToolRun = AsyncGenerator<string, ToolResult, void>;
+
+interface ToolDefinition<I> {
+  readonly name: string;
+  readonly kind: ToolKind;
+  readonly description: string;
+  readonly input: z.ZodType<I>;
+  title(input: I): string;
+  preview?(input: I, context: ToolContext): Promise<Preview>;
+  run(input: I, context: ToolContext): ToolRun;
+}
+
+/** A tool with its input. */
+export interface ReadyTool {
+  /** Null: it runs without asking. */
+  readonly preview: ((context: ToolContext) => Promise<Preview>) | null;
+  run(context: ToolContext): ToolRun;
+}
+
+export interface Tool {
+  readonly name: string;
+  readonly kind: ToolKind;
+  readonly description: string;
+  /** JSON schema of its input, for the model. */
+  readonly parameters: Record<string, unknown>;
+  /** One line for a screen. */
+  title(input: Record<string, unknown>): string;
+  /** @returns what is wrong with the input, as a sentence for the model, when it does not fit */
+  ready(input: Record<string, unknown>): ReadyTool | string;
+}
+
+export function defineTool<I>(definition: ToolDefinition<I>): Tool {
+  const { name, kind, description, preview } = definition;
+  const { $schema: _, ...parameters } = z.toJSONSchema(definition.input, { io: "input" });
+  return {
+    name,
+    kind,
+    description,
+    parameters,
+    title: (raw) => {
+      const input = definition.input.safeParse(raw);
+      return input.success ? oneLine(definition.title(input.data)) : name;
+    },
+    ready: (raw) => {
+      const input = definition.input.safeParse(raw);
+      if (!input.success) return `The arguments do not fit the tool ${name}: ${z.prettifyError(input.error)}`;
+      return {
+        preview: preview === undefined ? null : (context) => preview(input.data, context),
+        run: (context) => definition.run(input.data, context),
+      };
+    },
+  };
+}
+
+const titleCharsMax = 160;
+
+export function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, " ").trim();
+  return line.length <= titleCharsMax ? line : `${line.slice(0, titleCharsMax - 1)}…`;
+}
+
+/** Any failure of a tool as a sentence for the model. */
+export function failureText(error: unknown): string {
+  if (error instanceof ToolError) return error.message;
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const known: Record<string, string> = { ENOENT: "There is no such file or directory.", ENOTDIR: "A part of the path is not a directory.", EISDIR: "That is a directory.", EACCES: "Permission denied.", ELOOP: "The path is a link.", ENXIO: "That is not a regular file.", ENOSPC: "The disk is full." };
+  return known[code] ?? `The tool failed: ${error instanceof Error ? error.message : String(error)}`;
+}

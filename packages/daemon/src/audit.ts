@@ -1,0 +1,91 @@
+import { appendFile, rename, stat } from "node:fs/promises";
+import type { Clock } from "./clock.ts";
+
+/**
+ * One line a call that matters: mutations, refusals, attaches, transcripts read by token. Never a
+ * secret: ids only. A failed write never fails the call; it is counted, and shown in the status.
+ */
+export interface AuditEntry {
+  readonly verb: string;
+  readonly session?: string;
+  readonly seat?: string;
+  readonly token?: string;
+  /** `ok`, or the code of the refusal. */
+  readonly outcome: string;
+  readonly ms: number;
+}
+
+export interface AuditCounts {
+  written: number;
+  refusals_counted: number;
+  failed: number;
+  last_failure?: string;
+}
+
+const minute = 60_000;
+
+export class Audit {
+  readonly counts: AuditCounts = { written: 0, refusals_counted: 0, failed: 0 };
+  readonly #path: string;
+  readonly #clock: Clock;
+  readonly #limits: { readonly audit_bytes_max: number; readonly refusals_written_per_minute_max: number };
+  #queue: string[] = [];
+  #writing: Promise<void> | null = null;
+  #minute = 0;
+  #refusals = 0;
+  #unwritten = 0;
+
+  constructor(path: string, clock: Clock, limits: { readonly audit_bytes_max: number; readonly refusals_written_per_minute_max: number }) {
+    this.#path = path;
+    this.#clock = clock;
+    this.#limits = limits;
+  }
+
+  record(entry: AuditEntry, refusal: boolean): void {
+    const now = this.#clock.now();
+    if (now - this.#minute >= minute) this.#nextMinute(now);
+    if (refusal && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
+      this.#unwritten += 1;
+      this.counts.refusals_counted += 1;
+      return;
+    }
+    this.#write({ at: new Date(now).toISOString(), ...entry });
+  }
+
+  /** Resolves when what was recorded is written, or has failed to be. */
+  async flush(): Promise<void> {
+    this.#nextMinute(this.#clock.now());
+    await this.#writing;
+  }
+
+  #nextMinute(now: number): void {
+    if (this.#unwritten > 0) this.#write({ at: new Date(now).toISOString(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
+    this.#minute = now;
+    this.#refusals = 0;
+    this.#unwritten = 0;
+  }
+
+  #write(line: object): void {
+    this.#queue.push(`${JSON.stringify(line)}\n`);
+    this.#writing ??= this.#drain().finally(() => (this.#writing = null));
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const lines = this.#queue;
+      this.#queue = [];
+      try {
+        const size = await stat(this.#path).then(
+          (found) => found.size,
+          () => 0,
+        );
+        if (size > this.#limits.audit_bytes_max) await rename(this.#path, `${this.#path}.1`);
+        await appendFile(this.#path, lines.join(""), { mode: 0o600 });
+        this.counts.written += lines.length;
+      } catch (error) {
+        this.counts.failed += lines.length;
+        this.counts.last_failure = error instanceof Error && "code" in error ? String(error.code) : "unknown";
+      }
+    }
+  }
+}

@@ -1,0 +1,40 @@
+import { join } from "node:path";
+import { forgetEnvironment, readConfig } from "./config.ts";
+import { privateDirectory } from "./lifecycle.ts";
+import { openLog } from "./log.ts";
+import { startDaemon, startFailure } from "./main.ts";
+
+/** The daemon's process. Exit codes: 0 stopped, or another daemon is here already; 1 it could not start. */
+async function run(): Promise<number> {
+  const config = readConfig(process.env, process.argv.slice(2));
+  forgetEnvironment(process.env);
+  process.umask(0o077);
+  await privateDirectory(config.stateDir);
+  const log = openLog(join(config.stateDir, "daemon.log"), config.limits.log_bytes_max);
+  process.on("uncaughtException", (error) => {
+    log.error("uncaught", error);
+    // What is in memory can no longer be trusted; what is on disk can.
+    process.exit(1);
+  });
+  try {
+    const daemon = await startDaemon(config, { log });
+    if (daemon === null) return 0;
+    process.on("SIGTERM", () => void daemon.stop(0));
+    process.on("SIGINT", () => void daemon.stop(0));
+    // The terminal that started it may go.
+    process.on("SIGHUP", () => undefined);
+    await daemon.stopped;
+    return 0;
+  } catch (error) {
+    log.error("could not start", error);
+    throw error;
+  }
+}
+
+run().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`sessiond: ${startFailure(error)}\n`);
+    process.exit(1);
+  },
+);

@@ -1,0 +1,17 @@
+/** Time as the daemon sees it; injected, so that tests own it. */
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** @returns a function that cancels the call */
+  after(ms: number, call: () => void): () => void;
+}
+
+/** The machine's clock. Its timers keep no process alive: the open socket does that. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(ms, call) {
+    const timer = setTimeout(call, Math.min(ms, 2_147_483_647));
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
+};

@@ -1,0 +1,103 @@
+import { readFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { limits as defaults, limitTable, SessiondError, type LimitName, type Limits } from "@sessiond/shared";
+import { parse as parseToml } from "smol-toml";
+import { z } from "zod";
+import { isErrno } from "./disk.ts";
+
+/**
+ * argv, environment and `config.toml`, made into one frozen Config. After that nothing reads the
+ * environment again, and what it held is wiped: model keys live in the Config alone.
+ */
+export interface Config {
+  readonly stateDir: string;
+  readonly runtimeDir: string;
+  readonly configDir: string;
+  readonly home: string;
+  readonly startedBy: "client" | "hand";
+  readonly limits: Limits;
+  readonly roots: readonly string[];
+  readonly allowBroad: boolean;
+  readonly model: { readonly apiKey?: string; readonly baseURL?: string; readonly name?: string };
+  /** What children of the daemon may have. */
+  readonly childEnv: Readonly<Record<string, string>>;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const timeNames = Object.entries(limitTable)
+  .filter(([, limit]) => limit.unit === "ms")
+  .map(([name]) => name as LimitName);
+
+const configFile = z.strictObject({
+  model: z
+    .strictObject({ name: z.string().optional(), base_url: z.url().optional(), api_key: z.string().min(1).optional(), api_key_file: z.string().optional() })
+    .default({}),
+  workdirs: z.strictObject({ roots: z.array(z.string()).default([]), allow_broad: z.boolean().default(false) }).default({ roots: [], allow_broad: false }),
+  /** Times only: clients size their buffers by the rest. */
+  limits: z.partialRecord(z.enum(timeNames), z.int().positive()).default({}),
+});
+
+/** Kept from whoever started the daemon; everything else is forgotten. */
+const kept = /^(HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TERM|TMPDIR|PATH|XDG_[A-Z_]+)$/;
+
+/** @throws SessiondError bad_request  with the place and what is wrong */
+export function readConfig(env: Environment, argv: readonly string[]): Config {
+  const home = env["HOME"] ?? homedir();
+  const stateDir = join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
+  const configDir = join(absolute(env["XDG_CONFIG_HOME"]) ?? join(home, ".config"), "sessiond");
+  const runtimeHome = absolute(env["XDG_RUNTIME_DIR"]);
+  const runtimeDir = runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond");
+  const file = readFile(join(configDir, "config.toml"));
+  const apiKey = file.model.api_key ?? keyFrom(file.model.api_key_file, configDir) ?? env["OPENAI_API_KEY"];
+  const baseURL = file.model.base_url ?? env["OPENAI_BASE_URL"];
+  const name = file.model.name ?? env["SESSIOND_MODEL"];
+  return Object.freeze({
+    stateDir,
+    runtimeDir,
+    configDir,
+    home,
+    startedBy: argv.includes("--started-by") && argv[argv.indexOf("--started-by") + 1] === "client" ? "client" : "hand",
+    limits: Object.freeze({ ...defaults, ...file.limits }),
+    roots: file.workdirs.roots.map((root) => resolve(home, root)),
+    allowBroad: file.workdirs.allow_broad,
+    model: { ...(apiKey !== undefined && { apiKey }), ...(baseURL !== undefined && { baseURL }), ...(name !== undefined && { name }) },
+    childEnv: Object.freeze(
+      Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => kept.test(entry[0]) && entry[1] !== undefined)),
+    ),
+  });
+}
+
+/** Make the process forget what it was started with, except what is harmless and needed. */
+export function forgetEnvironment(env: NodeJS.ProcessEnv): void {
+  for (const name of Object.keys(env)) if (!kept.test(name)) delete env[name];
+}
+
+const absolute = (path: string | undefined): string | undefined => (path !== undefined && isAbsolute(path) ? path : undefined);
+
+function readFile(path: string): z.infer<typeof configFile> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return configFile.parse({});
+    throw new SessiondError("bad_request", { reason: `${path} cannot be read` }, { cause: error });
+  }
+  try {
+    return configFile.parse(parseToml(text));
+  } catch (error) {
+    const what = error instanceof z.ZodError ? error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ") : "it is not TOML";
+    throw new SessiondError("bad_request", { reason: `${path}: ${what}` }, { cause: error });
+  }
+}
+
+function keyFrom(path: string | undefined, configDir: string): string | undefined {
+  if (path === undefined) return undefined;
+  const file = isAbsolute(path) ? path : join(configDir, path);
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new SessiondError("bad_request", { reason: `model.api_key_file: ${file} in ${dirname(file)} cannot be read` }, { cause: error });
+  }
+}

@@ -1,0 +1,76 @@
+import { Low, type Adapter } from "lowdb";
+import { SessiondError } from "@sessiond/shared";
+import type { z } from "zod";
+import { diskReason, type Disk } from "../disk.ts";
+
+/**
+ * lowdb on a disk that keeps what it was given: each write is atomic and synced, 0600, and
+ * fails to the caller who made it. The stock adapter does none of that.
+ *
+ * A store is changed only through `update`, which makes a copy, validates it, writes it and
+ * only then lets others see it; so a failed write leaves no half-change in memory.
+ */
+export class DurableStore<T extends object> {
+  readonly #low: Low<T>;
+  readonly #schema: z.ZodType<T>;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(low: Low<T>, schema: z.ZodType<T>) {
+    this.#low = low;
+    this.#schema = schema;
+  }
+
+  /**
+   * @param unreadable  called when the file is there and is not what it should be; gives the contents to begin with
+   * @throws SessiondError storage_failed  when the disk cannot be read
+   */
+  static async open<T extends object>(
+    disk: Disk,
+    path: string,
+    schema: z.ZodType<T>,
+    initial: T,
+    unreadable: (reason: string) => Promise<T>,
+  ): Promise<DurableStore<T>> {
+    const adapter: Adapter<T> = {
+      async read() {
+        const text = await disk.readText(path);
+        if (text === null) return null;
+        try {
+          return schema.parse(JSON.parse(text));
+        } catch (error) {
+          return await unreadable(error instanceof SyntaxError ? "it is not JSON" : "it has another form, or is of another version");
+        }
+      },
+      write: (data) => disk.replace(path, JSON.stringify(data)),
+    };
+    const low = new Low<T>(adapter, initial);
+    try {
+      await low.read();
+    } catch (cause) {
+      if (cause instanceof SessiondError) throw cause;
+      throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
+    }
+    return new DurableStore(low, schema);
+  }
+
+  get data(): Readonly<T> {
+    return this.#low.data;
+  }
+
+  /** Changes run one after another; resolves when the change is on disk. @throws SessiondError storage_failed */
+  update(change: (draft: T) => void): Promise<void> {
+    const run = this.#queue.then(async () => {
+      const draft = structuredClone(this.#low.data);
+      change(draft);
+      this.#schema.parse(draft);
+      try {
+        await this.#low.adapter.write(draft);
+      } catch (cause) {
+        throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
+      }
+      this.#low.data = draft;
+    });
+    this.#queue = run.catch(() => undefined);
+    return run;
+  }
+}

@@ -1,0 +1,24 @@
+import { schemas } from "@sessiond/shared";
+import { z } from "zod";
+
+/** `session.json`: what changes slowly in a session. Of secrets it holds hashes only. */
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+
+export const storedToken = z.strictObject({ ...schemas.tokenRecord.shape, hash });
+export type StoredToken = z.infer<typeof storedToken>;
+
+/** Who drives, so that the seat can be resumed after a restart. */
+export const driverDigest = z.strictObject({ seat_id: schemas.seatId, secret_hash: hash, token_id: schemas.tokenId });
+export type DriverDigest = z.infer<typeof driverDigest>;
+
+export const sessionFile = z.strictObject({
+  version: z.literal(1),
+  session_id: schemas.sessionId,
+  workdir: z.string(),
+  stable: z.boolean(),
+  created_at: schemas.millis,
+  request_id: schemas.requestId.optional(),
+  tokens: z.array(storedToken),
+  driver: driverDigest.nullable(),
+});
+export type SessionFile = z.infer<typeof sessionFile>;

@@ -1,0 +1,134 @@
+import { join } from "node:path";
+import { SessiondError, type SessionId } from "@sessiond/shared";
+import type { Clock } from "../clock.ts";
+import { diskReason, type Disk } from "../disk.ts";
+import { SessionLog, type LogOptions } from "../session/session-log.ts";
+import { DurableStore } from "./durable-store.ts";
+import { Registry, type RegistryEntry } from "./registry.ts";
+import { sessionFile, type SessionFile } from "./session-file.ts";
+
+/**
+ * Where things lie in the state directory, and what is done with what cannot be read: it is kept
+ * under another name and reported, never overwritten.
+ *
+ *     registry.json             which sessions there are
+ *     sessions/<id>/            session.json, journal
+ *     open/<id>                 present while the session may be written to: a start opens exactly these
+ */
+export class Store {
+  readonly root: string;
+  readonly disk: Disk;
+  readonly setAside: { path: string; reason: string }[] = [];
+  readonly #clock: Clock;
+
+  constructor(root: string, disk: Disk, clock: Clock) {
+    this.root = root;
+    this.disk = disk;
+    this.#clock = clock;
+  }
+
+  readonly keepAside = (path: string, reason: string): void => void this.setAside.push({ path, reason });
+
+  /** @throws SessiondError storage_failed */
+  async prepare(): Promise<Registry> {
+    return this.#typed(async () => {
+      for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open")]) await this.disk.makeDirectory(directory);
+      return Registry.open(this.disk, join(this.root, "registry.json"), this.#clock.now(), () => this.#rebuild(), this.keepAside);
+    });
+  }
+
+  directory(id: SessionId): string {
+    return join(this.root, "sessions", id);
+  }
+
+  /** Sessions that were being written to when the daemon last ended. */
+  openSessions(): Promise<string[]> {
+    return this.disk.list(join(this.root, "open"));
+  }
+
+  markOpen(id: SessionId): Promise<void> {
+    return this.#typed(() => this.disk.replace(join(this.root, "open", id), ""));
+  }
+
+  unmarkOpen(id: SessionId): Promise<void> {
+    return this.#typed(() => this.disk.remove(join(this.root, "open", id)));
+  }
+
+  /** @throws SessiondError storage_failed */
+  makeSessionDirectory(id: SessionId): Promise<void> {
+    return this.#typed(async () => {
+      await this.disk.makeDirectory(this.directory(id));
+      await this.disk.syncDirectory(join(this.root, "sessions"));
+    });
+  }
+
+  removeSession(id: SessionId): Promise<void> {
+    return this.#typed(() => this.disk.remove(this.directory(id)));
+  }
+
+  /** The session's slow facts; an unreadable file is set aside, and its tokens are gone with it. */
+  sessionFile(entry: RegistryEntry): Promise<DurableStore<SessionFile>> {
+    const path = join(this.directory(entry.id), "session.json");
+    const fresh: SessionFile = {
+      version: 1,
+      session_id: entry.id,
+      workdir: entry.workdir,
+      stable: entry.stable,
+      created_at: entry.created_at,
+      tokens: [],
+      driver: null,
+      ...(entry.request_id !== undefined && { request_id: entry.request_id }),
+    };
+    return DurableStore.open<SessionFile>(this.disk, path, sessionFile, fresh, async (reason) => {
+      const kept = `${path}.unreadable-${this.#clock.now()}`;
+      await this.disk.rename(path, kept);
+      this.keepAside(kept, `a session's file cannot be read: ${reason}; its tokens are gone, mint new ones`);
+      return fresh;
+    });
+  }
+
+  logOptions(id: SessionId): LogOptions {
+    return { sessionId: id, directory: this.directory(id), disk: this.disk, clock: this.#clock, setAside: this.keepAside };
+  }
+
+  /** A lost registry, as the folders tell it. What cannot be read is set aside and left out. */
+  async #rebuild(): Promise<RegistryEntry[]> {
+    const found: RegistryEntry[] = [];
+    for (const id of await this.disk.list(join(this.root, "sessions"))) {
+      try {
+        const text = await this.disk.readText(join(this.directory(id), "session.json"));
+        const file = sessionFile.parse(JSON.parse(text ?? "null"));
+        if (file.session_id !== id) throw new Error("it names another session");
+        const log = await SessionLog.openForReading(this.logOptions(id));
+        const state = log.shown.state;
+        await log.close();
+        // A session whose first frame was never written was never created.
+        if (state.life === 0) continue;
+        found.push({
+          id,
+          workdir: file.workdir,
+          stable: file.stable,
+          life: state.life,
+          stopped: state.life_state === "stopped",
+          created_at: file.created_at,
+          ...(file.request_id !== undefined && { request_id: file.request_id }),
+        });
+      } catch (error) {
+        const kept = join(this.root, "sessions", `${id}.unreadable-${this.#clock.now()}`);
+        if (id.includes(".unreadable-")) continue;
+        await this.disk.rename(this.directory(id), kept);
+        this.keepAside(kept, `a session's folder cannot be read: ${diskReason(error)}`);
+      }
+    }
+    return found.sort((a, b) => a.created_at - b.created_at);
+  }
+
+  async #typed<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (cause) {
+      if (cause instanceof SessiondError) throw cause;
+      throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
+    }
+  }
+}

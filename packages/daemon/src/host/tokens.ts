@@ -1,0 +1,191 @@
+import { formatToken, readToken, SessiondError, type Limits, type TokenRecord } from "@sessiond/shared";
+import type { Clock } from "../clock.ts";
+import { mintId, mintTokenSecret } from "../ids.ts";
+import { hashSecret, sameHash } from "../keys.ts";
+import type { DurableStore } from "./durable-store.ts";
+import type { SessionFile, StoredToken } from "./session-file.ts";
+
+/**
+ * The tokens of one session. A token lives until it is revoked, displaced or expired, and
+ * never longer than its parent. Whoever streams on a token is told the moment it ends.
+ */
+export type TokenEndCause = "revoked" | "expired" | "displaced";
+
+export interface MintOptions {
+  readonly right: "view" | "control";
+  readonly label: string;
+  readonly life: number;
+  readonly origin: TokenRecord["origin"];
+  readonly parent?: string;
+  readonly ttl_ms?: number;
+}
+
+/** How often last use is written down while a token is in use. */
+const useWrittenEveryMs = 3_600_000;
+
+export class Tokens {
+  readonly #store: DurableStore<SessionFile>;
+  readonly #clock: Clock;
+  readonly #limits: Limits;
+  readonly #used = new Map<string, number>();
+  readonly #streams = new Map<string, Set<AbortController>>();
+  readonly #timers = new Map<string, () => void>();
+  readonly #onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void;
+
+  constructor(store: DurableStore<SessionFile>, clock: Clock, limits: Limits, onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#onEnded = onEnded;
+  }
+
+  /** The live record behind a secret, or null. Counts as use. */
+  verify(secret: string): TokenRecord | null {
+    const claim = readToken(secret);
+    if (claim === null || claim.sessionId !== this.#store.data.session_id) return null;
+    const wanted = hashSecret(secret);
+    const stored = this.#store.data.tokens.find((token) => sameHash(token.hash, wanted));
+    if (stored === undefined || stored.right !== claim.right || !this.#alive(stored)) return null;
+    this.#used.set(stored.token_id, this.#clock.now());
+    if (this.#clock.now() - stored.last_used_at > useWrittenEveryMs) void this.writeUse().catch(() => undefined);
+    return publicRecord(stored, this.#lastUse(stored));
+  }
+
+  list(): TokenRecord[] {
+    return this.#store.data.tokens.filter((token) => this.#alive(token)).map((token) => publicRecord(token, this.#lastUse(token)));
+  }
+
+  /** The record of a token, dead or alive, as long as it is stored. */
+  find(tokenId: string): TokenRecord | undefined {
+    return this.#store.data.tokens.find((token) => token.token_id === tokenId);
+  }
+
+  /** True when `ancestor` is the token itself or one from which it descends. */
+  descends(tokenId: string, ancestor: string): boolean {
+    for (let at: string | undefined = tokenId; at !== undefined; at = this.find(at)?.parent) if (at === ancestor) return true;
+    return false;
+  }
+
+  /**
+   * @returns the secret, which exists nowhere else from then on, and its record
+   * @throws SessiondError storage_failed; limit_reached when nothing may be displaced; unauthenticated when the parent has ended
+   */
+  async mint(options: MintOptions, holdsSeat: (tokenId: string) => boolean = () => false): Promise<{ token: string; record: TokenRecord }> {
+    const token = formatToken(options.right, this.#store.data.session_id, mintTokenSecret());
+    const now = this.#clock.now();
+    let displaced: string[] = [];
+    let record: StoredToken | undefined;
+    await this.#store.update((file) => {
+      const parent = options.parent === undefined ? undefined : file.tokens.find((held) => held.token_id === options.parent);
+      if (options.parent !== undefined && (parent === undefined || !this.#alive(parent))) throw new SessiondError("unauthenticated");
+      const ends = [options.ttl_ms === undefined ? undefined : now + options.ttl_ms, parent?.expires_at].filter((end) => end !== undefined);
+      record = {
+        token_id: mintId("tok"),
+        right: options.right,
+        label: options.label,
+        life: parent?.life ?? options.life,
+        origin: options.origin,
+        created_at: now,
+        last_used_at: now,
+        hash: hashSecret(token),
+        ...(options.parent !== undefined && { parent: options.parent }),
+        ...(ends.length > 0 && { expires_at: Math.min(...ends) }),
+      };
+      // What has ended needs no place; it is only forgotten here, so that `list` stays cheap.
+      file.tokens = file.tokens.filter((held) => this.#alive(held));
+      if (file.tokens.length >= this.#limits.tokens_live_max) {
+        const candidates = file.tokens.filter((held) => held.origin === "start" && !holdsSeat(held.token_id) && !this.#streams.has(held.token_id));
+        const oldest = candidates.sort((a, b) => this.#lastUse(a) - this.#lastUse(b))[0];
+        if (oldest === undefined) throw new SessiondError("limit_reached", { limit: "tokens_live_max", value: this.#limits.tokens_live_max, unit: "tokens" });
+        displaced = withChildren(file.tokens, oldest.token_id);
+        file.tokens = file.tokens.filter((held) => !displaced.includes(held.token_id));
+      }
+      file.tokens.push(record);
+    });
+    if (record === undefined) throw new SessiondError("internal");
+    this.#end(displaced, "displaced");
+    return { token, record: publicRecord(record, now) };
+  }
+
+  /** @returns ids of the token and its children, all ended now. @throws SessiondError not_found, storage_failed */
+  async revoke(tokenId: string): Promise<string[]> {
+    if (!this.#store.data.tokens.some((token) => token.token_id === tokenId && this.#alive(token))) throw new SessiondError("not_found", { what: "token" });
+    const gone = withChildren(this.#store.data.tokens, tokenId);
+    await this.#store.update((file) => {
+      file.tokens = file.tokens.filter((token) => !gone.includes(token.token_id));
+    });
+    this.#end(gone, "revoked");
+    return gone;
+  }
+
+  /**
+   * A signal that aborts, with `token_ended` as reason, when the token ends; `release` when the
+   * stream does. An open stream counts as use.
+   */
+  stream(tokenId: string): { signal: AbortSignal; release: () => void } {
+    const controller = new AbortController();
+    const open = this.#streams.get(tokenId) ?? new Set();
+    this.#streams.set(tokenId, open.add(controller));
+    this.#watchExpiry(tokenId);
+    const release = () => {
+      open.delete(controller);
+      this.#used.set(tokenId, this.#clock.now());
+      if (open.size > 0) return;
+      this.#streams.delete(tokenId);
+      this.#timers.get(tokenId)?.();
+      this.#timers.delete(tokenId);
+    };
+    return { signal: controller.signal, release };
+  }
+
+  /** Write last use down; without it, use is forgotten at a restart. */
+  async writeUse(): Promise<void> {
+    if (this.#used.size === 0) return;
+    const used = new Map(this.#used);
+    this.#used.clear();
+    await this.#store.update((file) => {
+      for (const token of file.tokens) token.last_used_at = Math.max(token.last_used_at, used.get(token.token_id) ?? 0);
+    });
+  }
+
+  #lastUse(token: StoredToken): number {
+    return this.#streams.has(token.token_id) ? this.#clock.now() : Math.max(token.last_used_at, this.#used.get(token.token_id) ?? 0);
+  }
+
+  #alive(token: StoredToken): boolean {
+    const now = this.#clock.now();
+    if (token.expires_at !== undefined && token.expires_at <= now) return false;
+    if (token.origin === "start" && now - this.#lastUse(token) > this.#limits.start_token_idle_ms) return false;
+    // A child never outlives its parent, whatever ended that.
+    if (token.parent === undefined) return true;
+    const parent = this.#store.data.tokens.find((held) => held.token_id === token.parent);
+    return parent !== undefined && this.#alive(parent);
+  }
+
+  #watchExpiry(tokenId: string): void {
+    const ends = this.find(tokenId)?.expires_at;
+    if (ends === undefined || this.#timers.has(tokenId)) return;
+    const check = () => {
+      this.#timers.delete(tokenId);
+      if (ends <= this.#clock.now()) this.#end(withChildren(this.#store.data.tokens, tokenId), "expired");
+      else this.#watchExpiry(tokenId);
+    };
+    this.#timers.set(tokenId, this.#clock.after(Math.max(0, ends - this.#clock.now()), check));
+  }
+
+  #end(tokenIds: readonly string[], cause: TokenEndCause): void {
+    if (tokenIds.length === 0) return;
+    for (const tokenId of tokenIds) {
+      for (const controller of this.#streams.get(tokenId) ?? []) controller.abort(new SessiondError("token_ended", { cause }));
+    }
+    this.#onEnded(tokenIds, cause);
+  }
+}
+
+const publicRecord = ({ hash: _hash, ...record }: StoredToken, last_used_at: number): TokenRecord => ({ ...record, last_used_at });
+
+function withChildren(tokens: readonly StoredToken[], tokenId: string): string[] {
+  const gone = [tokenId];
+  for (let index = 0; index < gone.length; index++) for (const token of tokens) if (token.parent === gone[index]) gone.push(token.token_id);
+  return gone;
+}

@@ -1,0 +1,60 @@
+import { constants } from "node:fs";
+import { access, realpath, stat } from "node:fs/promises";
+import { isAbsolute, resolve, sep } from "node:path";
+import { limits, SessiondError } from "@sessiond/shared";
+import { isErrno } from "../disk.ts";
+
+/** Which directories may hold a session; a session is keyed by the real path, so that every name of one directory is one session. */
+export interface WorkdirRules {
+  readonly home: string;
+  /** State, runtime and configuration directory. */
+  readonly own: readonly string[];
+  /** When not empty: only directories within one of these. */
+  readonly roots: readonly string[];
+  /** Lifts the refusal of `/` and the home directory. */
+  readonly allowBroad: boolean;
+}
+
+/** True when `path` is `directory` or lies within it. Both absolute and normal. */
+export const isWithin = (path: string, directory: string): boolean =>
+  path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
+
+const invalid = (reason: string): SessiondError => new SessiondError("workdir_invalid", { reason });
+
+/**
+ * @returns the real path
+ * @throws SessiondError workdir_invalid with the reason
+ */
+export async function resolveWorkdir(path: string, rules: WorkdirRules): Promise<string> {
+  if (!isAbsolute(path)) throw invalid("it must be an absolute path");
+  if (path.includes("\0") || Buffer.byteLength(path) > limits.workdir_bytes_max) throw invalid("it is not a path");
+  const real = await realOf(path);
+  if (!(await stat(real)).isDirectory()) throw invalid("it is a file, not a directory");
+  try {
+    await access(real, constants.R_OK | constants.X_OK);
+  } catch {
+    throw invalid("it cannot be read by this account");
+  }
+  if (!rules.allowBroad && real === "/") throw invalid("the root of the file system is too broad");
+  if (!rules.allowBroad && real === (await existing(rules.home))) throw invalid("the home directory itself is too broad; use a project's directory");
+  for (const own of rules.own) if (isWithin(real, await existing(own))) throw invalid("it belongs to sessiond itself");
+  const roots = await Promise.all(rules.roots.map(existing));
+  if (roots.length > 0 && !roots.some((root) => isWithin(real, root))) throw invalid("it lies outside the configured roots");
+  return real;
+}
+
+async function realOf(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) throw invalid("it does not exist");
+    if (isErrno(error, "ENOTDIR")) throw invalid("part of the path is a file");
+    if (isErrno(error, "EACCES")) throw invalid("it cannot be read by this account");
+    if (isErrno(error, "ELOOP")) throw invalid("its links go in a circle");
+    if (isErrno(error, "ENAMETOOLONG")) throw invalid("the path is too long");
+    throw error;
+  }
+}
+
+/** The real path where there is one; a rule about a missing directory still counts by its name. */
+const existing = (path: string): Promise<string> => realpath(path).catch(() => resolve(path));

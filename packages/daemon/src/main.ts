@@ -1,0 +1,165 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { SessiondError, version, type VerbOutput } from "@sessiond/shared";
+import type { AgentKind } from "./agents/agent.ts";
+import { reapOrphans } from "./agents/children.ts";
+import { openaiKind } from "./agents/openai/kind.ts";
+import { Audit } from "./audit.ts";
+import { systemClock, type Clock } from "./clock.ts";
+import type { Config } from "./config.ts";
+import { realDisk, type Disk } from "./disk.ts";
+import { GateKeeper } from "./gate.ts";
+import { Host } from "./host/host.ts";
+import { Store } from "./host/store.ts";
+import { mintBootId } from "./ids.ts";
+import { HostKey } from "./keys.ts";
+import { claim, privateDirectory } from "./lifecycle.ts";
+import type { Log } from "./log.ts";
+import { buildRouter } from "./router.ts";
+import { openDoor, type Door } from "./transport/listen.ts";
+import type { Daemon } from "./verbs/verb.ts";
+
+/**
+ * The composition root: the only file that knows all others. Clock, disk and configuration enter
+ * here; nothing below reads them from anywhere else.
+ */
+export interface Parts {
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly disk?: Disk;
+  /** In place of the built-in agents. */
+  readonly kinds?: readonly AgentKind[];
+}
+
+export interface RunningDaemon {
+  readonly socketPath: string;
+  readonly router: ReturnType<typeof buildRouter>;
+  readonly host: Host;
+  readonly door: Door;
+  /** Begin to drain, if that has not begun; resolves when all is at rest and the socket is gone. */
+  stop(waitMs: number): Promise<void>;
+  /** Resolves when the daemon has stopped, for whatever reason. */
+  readonly stopped: Promise<void>;
+}
+
+/** How long connections may take to close at the end of a drain. */
+const closeMs = 1_000;
+
+/**
+ * @returns null when another daemon holds the runtime directory
+ * @throws SessiondError storage_failed, limit_reached (socket path)
+ */
+export async function startDaemon(config: Config, parts: Parts): Promise<RunningDaemon | null> {
+  const { log, clock = systemClock, disk = realDisk() } = parts;
+  const report = (error: unknown) => log.error("unexpected", error);
+  const socketPath = join(config.runtimeDir, "sock");
+  await privateDirectory(config.runtimeDir);
+  await privateDirectory(config.stateDir);
+  const held = await claim(socketPath);
+  if (held === null) return null;
+
+  const bootId = mintBootId();
+  const installId = createHash("sha256").update(config.stateDir).digest("hex").slice(0, 16);
+  const reaped = await reapOrphans(installId, bootId);
+  const store = new Store(config.stateDir, disk, clock);
+  const registry = await store.prepare();
+  const hostKey = await HostKey.load(disk, join(config.stateDir, "host-key"));
+  const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
+  const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir];
+  const builtIn = () => [
+    openaiKind({
+      ...config.model,
+      model: config.model.name,
+      forbiddenDirs,
+      childEnv: config.childEnv,
+      mark: (call) => `${installId}.${bootId}.${call}`,
+      limits: config.limits,
+    }),
+  ];
+  const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
+  const host = new Host({
+    store,
+    registry,
+    clock,
+    kinds,
+    report,
+    limits: config.limits,
+    defaultAgent: [...kinds.keys()][0] ?? "openai",
+    workdirs: { home: config.home, own: forbiddenDirs, roots: config.roots, allowBroad: config.allowBroad },
+  });
+  const startedAt = clock.now();
+  const daemon: Daemon = { host, limits: config.limits, bootId, status, shutDown: (waitMs) => void stop(waitMs) };
+  const router = buildRouter({ daemon, gate: new GateKeeper(host, hostKey), audit, clock, report });
+  const door = openDoor({ router, clock, limits: config.limits, report, onChange: watchIdle });
+
+  let stopping: Promise<void> | null = null;
+  let tellStopped = () => undefined as void;
+  const stopped = new Promise<void>((resolve) => (tellStopped = resolve));
+  let cancelIdle = () => undefined as void;
+
+  const recovery = await host.recover();
+  void recovery.done.then(() => log.info("recovered"));
+  await held.listen(door.server);
+  log.info("listening", { socket: socketPath, pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
+  watchIdle(0);
+
+  function stop(waitMs: number): Promise<void> {
+    stopping ??= drain(waitMs);
+    return stopping;
+  }
+
+  async function drain(waitMs: number): Promise<void> {
+    log.info("draining", { wait_ms: waitMs });
+    cancelIdle();
+    await recovery.done;
+    await host.drain(waitMs);
+    await door.close(closeMs);
+    await audit.flush();
+    await held?.release();
+    log.info("stopped");
+    tellStopped();
+  }
+
+  /** Started by a client, the daemon leaves when nobody has used it for a while; started by hand, never by itself. */
+  function watchIdle(connections: number): void {
+    cancelIdle();
+    if (config.startedBy !== "client" || connections > 0 || stopping !== null) return;
+    cancelIdle = clock.after(config.limits.idle_exit_ms, () => {
+      if (host.awake.some((session) => session.busy)) watchIdle(0);
+      else void stop(0);
+    });
+  }
+
+  function status(): VerbOutput<"daemon_status"> {
+    const list = host.list();
+    const awake = host.awake.map((session) => session.log.shown.state);
+    return {
+      pid: process.pid,
+      version,
+      boot_id: bootId,
+      socket: socketPath,
+      state_dir: config.stateDir,
+      started_at: startedAt,
+      started_by: config.startedBy,
+      draining: host.draining,
+      connections: door.connections,
+      sessions: {
+        live: awake.length,
+        resting: list.filter((entry) => entry.life_state === "resting").length,
+        stopped: list.filter((entry) => entry.life_state === "stopped").length,
+      },
+      seats: awake.reduce((sum, state) => sum + state.seats.length, 0),
+      pending_approvals: awake.reduce((sum, state) => sum + state.approvals.length, 0),
+      turns_running: awake.filter((state) => state.turn !== null).length,
+      faults: host.awake.flatMap((session) => (session.log.room.fault === undefined ? [] : [{ session_id: session.id, fault: session.log.room.fault }])),
+      set_aside: store.setAside.map((aside) => ({ ...aside })),
+      audit: { ...audit.counts },
+    };
+  }
+
+  return { socketPath, router, host, door, stop, stopped };
+}
+
+/** For a caller that needs words: why a daemon did not start. */
+export const startFailure = (error: unknown): string =>
+  error instanceof SessiondError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -1,0 +1,181 @@
+import { initTRPC, tracked, TRPCError } from "@trpc/server";
+import { errorTable, isSessiondError, schemas, SessiondError, verbs, type Row, type VerbName, type WireErrorShape } from "@sessiond/shared";
+import { z } from "zod";
+import type { Audit } from "./audit.ts";
+import type { Clock } from "./clock.ts";
+import type { GateKeeper, Grant } from "./gate.ts";
+import type { AttachOutput, Reader } from "./session/attach.ts";
+import { handlers } from "./verbs/index.ts";
+import type { Daemon } from "./verbs/verb.ts";
+
+/**
+ * From the table and the handlers to a tRPC router. Every call goes through one ladder, in one
+ * order: known verb, draining, gate, schema, limits of the connection, handler, output schema,
+ * audit line. Expected errors travel as they are; anything else is a bug: logged, and `internal`.
+ */
+export interface Connection extends Reader {
+  /** @throws SessiondError rate_limited, limit_reached */
+  enter(kind: Row["kind"]): () => void;
+}
+
+export interface RouterOptions {
+  readonly daemon: Daemon;
+  readonly gate: GateKeeper;
+  readonly audit: Audit;
+  readonly clock: Clock;
+  report(error: unknown): void;
+}
+
+interface Dispatched {
+  readonly row: Row;
+  readonly name: VerbName;
+  readonly raw: unknown;
+  readonly connection: Connection;
+  readonly signal: AbortSignal | undefined;
+}
+
+const refusals: ReadonlySet<string> = new Set(["unauthenticated", "role_too_small", "not_attached", "not_driver", "rate_limited"]);
+
+export function buildRouter(options: RouterOptions) {
+  const t = initTRPC.context<{ connection: Connection }>().create({
+    isDev: false,
+    errorFormatter: ({ error, path, shape }): WireErrorShape => wireError(toSessiondError(error, path, options.report), shape.code),
+  });
+  const procedure = t.procedure.input((raw: unknown) => raw);
+  const build = ([key, row]: [string, Row]) => {
+    const name = key as VerbName;
+    const dispatched = (raw: unknown, connection: Connection, signal: AbortSignal | undefined): Dispatched => ({ row, name, raw, connection, signal });
+    switch (row.kind) {
+      case "query":
+        return [key, procedure.query(({ input, ctx, signal }) => call(options, dispatched(input, ctx.connection, signal)))] as const;
+      case "mutation":
+        return [key, procedure.mutation(({ input, ctx, signal }) => call(options, dispatched(input, ctx.connection, signal)))] as const;
+      case "subscription":
+        return [key, procedure.subscription(({ input, ctx, signal }) => stream(options, dispatched(input, ctx.connection, signal)))] as const;
+    }
+  };
+  return t.router(Object.fromEntries(Object.entries<Row>(verbs).map(build)));
+}
+
+/** The checks before a handler. */
+async function admit(options: RouterOptions, { row, raw }: Dispatched): Promise<{ grant: Grant; input: unknown }> {
+  if (options.daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
+  const grant = await options.gate.authorize(row, raw);
+  // Credentials end here: no schema, handler or log sees them.
+  const { auth: _auth, ...input } = typeof raw === "object" && raw !== null ? (raw as Record<string, unknown>) : {};
+  const parsed = row.input.safeParse(input);
+  if (!parsed.success) throw new SessiondError("bad_request", { reason: reasonOf(parsed.error) });
+  return { grant, input: parsed.data };
+}
+
+async function call(options: RouterOptions, dispatched: Dispatched): Promise<unknown> {
+  const since = options.clock.now();
+  let grant: Grant | undefined;
+  let leave: (() => void) | undefined;
+  try {
+    leave = dispatched.connection.enter(dispatched.row.kind);
+    const admitted = await admit(options, dispatched);
+    grant = admitted.grant;
+    const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
+    const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
+    // Validated, so that nothing leaves that the table does not name.
+    const checked = dispatched.row.output.parse(output);
+    note(options, dispatched, grant, "ok", since);
+    return checked;
+  } catch (error) {
+    throw refused(options, dispatched, grant, error, since);
+  } finally {
+    leave?.();
+  }
+}
+
+async function* stream(options: RouterOptions, dispatched: Dispatched) {
+  const since = options.clock.now();
+  let grant: Grant | undefined;
+  let leave: (() => void) | undefined;
+  let noted = false;
+  try {
+    leave = dispatched.connection.enter("subscription");
+    const admitted = await admit(options, dispatched);
+    grant = admitted.grant;
+    const signal = dispatched.signal === undefined ? dispatched.connection.signal : AbortSignal.any([dispatched.connection.signal, dispatched.signal]);
+    const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<AttachOutput>;
+    for await (const item of handler({
+      input: admitted.input,
+      grant,
+      daemon: options.daemon,
+      reader: { signal, ready: () => dispatched.connection.ready() },
+    })) {
+      if (!noted) note(options, dispatched, grant, "ok", since, item.type === "batch" ? undefined : item.seat?.seat_id);
+      noted = true;
+      yield tracked(item.cursor, item);
+    }
+  } catch (error) {
+    if (noted) throw trpcError(toKnown(error, options.report));
+    throw refused(options, dispatched, grant, error, since);
+  } finally {
+    leave?.();
+  }
+}
+
+function passesDraining(row: Row, raw: unknown): boolean {
+  if (row.kind === "query" || row.draining === true) return true;
+  if (typeof row.draining !== "object") return false;
+  const chosen = typeof raw === "object" && raw !== null && Object.hasOwn(raw, row.draining.by) ? (raw as Record<string, unknown>)[row.draining.by] : undefined;
+  return typeof chosen === "string" && row.draining.passes.includes(chosen);
+}
+
+/** Names of fields and what is wrong with them; never a value, which might be a secret in the wrong place. */
+function reasonOf(error: z.ZodError): string {
+  return error.issues
+    .slice(0, 3)
+    .map((issue) => `${issue.path.map(String).join(".") || "input"}: ${issue.code === "unrecognized_keys" ? "unknown field" : issue.message}`)
+    .join("; ")
+    .slice(0, 300);
+}
+
+function refused(options: RouterOptions, dispatched: Dispatched, grant: Grant | undefined, error: unknown, since: number): TRPCError {
+  const known = toKnown(error, options.report);
+  note(options, dispatched, grant, known.code, since);
+  return trpcError(known);
+}
+
+function note(options: RouterOptions, { row, name, raw }: Dispatched, grant: Grant | undefined, outcome: string, since: number, seatId?: string): void {
+  const refusal = refusals.has(outcome);
+  const reads = name === "session_data" && grant?.kind === "token";
+  if (row.kind === "query" && !reads && !refusal) return;
+  const named = typeof raw === "object" && raw !== null && "session_id" in raw ? schemas.sessionId.safeParse(raw.session_id) : undefined;
+  const holder = grant?.kind === "token" || grant?.kind === "seat" ? grant : undefined;
+  const seat = seatId ?? (grant?.kind === "seat" ? grant.seat.seat_id : undefined);
+  options.audit.record(
+    {
+      verb: name,
+      outcome,
+      ms: options.clock.now() - since,
+      ...(named?.success === true && { session: named.data }),
+      ...(seat !== undefined && { seat }),
+      ...(holder && { token: holder.token.token_id }),
+    },
+    refusal,
+  );
+}
+
+function toKnown(error: unknown, report: (error: unknown) => void): SessiondError {
+  if (isSessiondError(error)) return error;
+  report(error);
+  return new SessiondError("internal");
+}
+
+const trpcError = (error: SessiondError): TRPCError => new TRPCError({ code: errorTable[error.code].trpc, message: error.message, cause: error });
+
+/** Errors that tRPC itself raises: an unknown path, a message that is no request. */
+function toSessiondError(error: TRPCError, path: string | undefined, report: (error: unknown) => void): SessiondError {
+  if (isSessiondError(error.cause)) return error.cause;
+  if (error.code === "NOT_FOUND") return new SessiondError("unknown_verb", { verb: /^[a-z_]{1,64}$/.test(path ?? "") ? path : "of that name" });
+  if (error.code === "PARSE_ERROR" || error.code === "BAD_REQUEST" || error.code === "METHOD_NOT_SUPPORTED" || error.code === "UNPROCESSABLE_CONTENT")
+    return new SessiondError("bad_request", { reason: "the message is not a tRPC request of that verb's kind" });
+  report(error);
+  return new SessiondError("internal");
+}
+
+const wireError = (error: SessiondError, code: number): WireErrorShape => ({ code, message: error.message, data: error.toWire() });

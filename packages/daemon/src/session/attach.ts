@@ -1,0 +1,71 @@
+import { SessiondError, type AttachItem, type Role, type SessionState } from "@sessiond/shared";
+import type { RoomBatch } from "../room/room.ts";
+import type { Session } from "./session.ts";
+import type { SessionLog } from "./session-log.ts";
+
+/**
+ * A client's stream: its seat, then snapshot or `resumed`, then every frame.
+ *
+ * The seat's frame is shown before the snapshot is taken, and snapshot and cursor come from one
+ * synchronous step, so nothing falls between them.
+ */
+export interface AttachRequest {
+  readonly role: Role;
+  readonly label: string;
+  readonly fallback: boolean;
+  readonly secret: string;
+  readonly tokenId: string;
+  readonly cursor: string | undefined;
+}
+
+export interface Reader {
+  /** Aborts when the client has gone, or with a SessiondError as reason when its token has ended. */
+  readonly signal: AbortSignal;
+  /** Resolves when the client's socket has room. */
+  ready(): Promise<void>;
+}
+
+export type AttachOutput = Exclude<AttachItem, { type: "batch" }> | ({ readonly type: "batch" } & RoomBatch);
+
+/** @throws SessiondError driver_taken, not_attached, session_stopped, session_faulted, storage_failed, moved, token_ended, shutting_down */
+export async function* attach(session: Session, request: AttachRequest, reader: Reader): AsyncGenerator<AttachOutput> {
+  const faulted = session.log.room.fault !== undefined;
+  if (faulted && request.role === "driver" && session.seats.find(request.secret, request.tokenId) === undefined)
+    throw new SessiondError("session_faulted", { reason: session.log.room.fault?.reason });
+  // On a faulted session a new viewer writes no frame, and so has no seat.
+  if (faulted && session.seats.find(request.secret, request.tokenId) === undefined) {
+    yield* watch(session.log, null, request.cursor, reader.signal, reader);
+    return;
+  }
+  const { seatId, seq, stream } = await session.seats.take(request);
+  try {
+    await session.log.room.shown(seq);
+    yield* watch(session.log, seatId, request.cursor, AbortSignal.any([reader.signal, stream.signal]), reader);
+  } finally {
+    session.seats.lost(seatId, stream);
+  }
+}
+
+/** Frames of a log from a cursor, or from a snapshot on; without taking a seat. */
+export async function* watch(
+  log: SessionLog,
+  seatId: string | null,
+  cursor: string | undefined,
+  signal: AbortSignal,
+  reader: Reader,
+): AsyncGenerator<AttachOutput> {
+  const { room } = log;
+  const refused = cursor === undefined ? null : room.judge(cursor);
+  const state: SessionState = log.shown.state;
+  const seat = state.seats.find((taken) => taken.seat_id === seatId) ?? null;
+  const fault = room.fault === undefined ? {} : { fault: room.fault };
+  let after: number;
+  if (cursor !== undefined && refused === null) {
+    after = Number(cursor.split(":")[1]);
+    yield { type: "resumed", cursor, head: room.head, seat, ...fault };
+  } else {
+    after = state.seq;
+    yield { type: "snapshot", cursor: room.cursor(after), head: room.head, seat, snapshot: state, ...fault, ...(refused !== null && { reset: refused }) };
+  }
+  for await (const batch of room.read(after, signal, () => reader.ready())) yield { type: "batch", ...batch };
+}

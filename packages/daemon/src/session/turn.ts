@@ -1,0 +1,106 @@
+import { SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
+import type { AgentEvent, AgentTurn, Answer, Question } from "../agents/agent.ts";
+import type { Clock } from "../clock.ts";
+
+/**
+ * One running turn: pulls the agent's events one by one into the session. It ends once: by the
+ * agent's `turn_end`, or by `abort`, after which nothing the agent still says is heard.
+ */
+export type TurnEnd = Omit<EventOf<"turn_ended">, "type" | "turn_id">;
+
+/** `parked`: nothing more is written; the turn goes on after the next start. */
+export type AbortCause = "interrupt" | "stop" | "shutdown" | "fault" | "parked";
+
+export interface TurnHost {
+  readonly clock: Clock;
+  readonly interrupt_wait_ms: number;
+  apply(event: SessionEvent): number;
+  durable(seq: number): Promise<void>;
+  drained(): Promise<void>;
+  ask(turnId: string, question: Question): Promise<Answer>;
+  /** End the agent's children by force. */
+  kill(): Promise<void>;
+  /** A bug in an agent. */
+  report(error: unknown): void;
+}
+
+const aborted = Symbol("aborted");
+type Iterator = AsyncIterator<AgentEvent>;
+
+export class RunningTurn {
+  readonly turnId: string;
+  /** Resolves when the agent has let go, or its time to do so has passed; never rejects. */
+  readonly done: Promise<TurnEnd>;
+  readonly #host: TurnHost;
+  readonly #abort = new AbortController();
+  #cause: AbortCause | null = null;
+
+  constructor(host: TurnHost, turnId: string, start: (turn: AgentTurn) => AsyncIterable<AgentEvent>) {
+    this.#host = host;
+    this.turnId = turnId;
+    this.done = this.#run(start);
+  }
+
+  get cause(): AbortCause | null {
+    return this.#cause;
+  }
+
+  /** The first cause counts. */
+  abort(cause: AbortCause): void {
+    if (this.#cause !== null) return;
+    this.#cause = cause;
+    this.#abort.abort();
+  }
+
+  async #run(start: (turn: AgentTurn) => AsyncIterable<AgentEvent>): Promise<TurnEnd> {
+    // The frames that begin the turn are applied in the same step as this call; the agent comes after.
+    await Promise.resolve();
+    const signal = this.#abort.signal;
+    const abortion = new Promise<typeof aborted>((resolve) => signal.addEventListener("abort", () => resolve(aborted), { once: true }));
+    let iterator: Iterator | null = null;
+    try {
+      if (signal.aborted) return this.#abortedEnd();
+      iterator = start({ turnId: this.turnId, signal, ask: (question) => this.#host.ask(this.turnId, question) })[Symbol.asyncIterator]();
+      for (;;) {
+        const next = await Promise.race([iterator.next(), abortion]);
+        if (next === aborted || signal.aborted) return await this.#letGo(iterator);
+        if (next.done === true) return failed("agent_silent", "The agent ended without saying how.");
+        const event = next.value;
+        if (event.type === "turn_end")
+          return { stop_reason: event.stop_reason, ...(event.error && { error: event.error }), ...(event.usage && { usage: event.usage }) };
+        const seq = this.#host.apply({ ...event, turn_id: this.turnId });
+        // A tool starts only when the frame that says so is on disk: after a crash nobody may
+        // wonder whether it ran.
+        await Promise.race([event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained(), abortion]);
+      }
+    } catch (error) {
+      if (signal.aborted) return this.#abortedEnd();
+      if (!(error instanceof SessiondError)) this.#host.report(error);
+      if (iterator !== null) await this.#bounded(iterator);
+      return failed("internal", "The agent failed; the daemon's log has the details.");
+    }
+  }
+
+  async #letGo(iterator: Iterator): Promise<TurnEnd> {
+    await this.#bounded(iterator);
+    return this.#abortedEnd();
+  }
+
+  /** Wait for the agent to end what it started; beyond the bound its children are killed. */
+  async #bounded(iterator: Iterator): Promise<void> {
+    let cancel = () => undefined as void;
+    const late = new Promise<"late">((resolve) => (cancel = this.#host.clock.after(this.#host.interrupt_wait_ms, () => resolve("late"))));
+    const gone = Promise.resolve(iterator.return?.()).then(
+      () => "gone" as const,
+      () => "gone" as const,
+    );
+    if ((await Promise.race([gone, late])) === "late") await this.#host.kill().catch((error: unknown) => this.#host.report(error));
+    cancel();
+  }
+
+  #abortedEnd(): TurnEnd {
+    return { stop_reason: this.#cause === "shutdown" ? "interrupted" : "cancelled" };
+  }
+}
+
+const failed = (code: string, message: string): TurnEnd => ({ stop_reason: "failed", error: { code, message } });

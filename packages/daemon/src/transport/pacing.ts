@@ -1,0 +1,83 @@
+import type { Row } from "@sessiond/shared";
+import { SessiondError, type Limits } from "@sessiond/shared";
+import type { WebSocket } from "ws";
+import type { Clock } from "../clock.ts";
+import type { Connection } from "../router.ts";
+
+/**
+ * One connection's pace. A socket whose buffer is full is not read for; one that takes nothing
+ * for `stall_ms` is closed with `slow_consumer`. So a slow client costs at most its socket's
+ * buffer, and the log it reads from waits on disk.
+ */
+export const slowConsumerClose = 4008;
+
+export class PacedConnection implements Connection {
+  readonly signal: AbortSignal;
+  readonly #socket: WebSocket;
+  readonly #limits: Limits;
+  readonly #clock: Clock;
+  #calls = 0;
+  #subscriptions = 0;
+  #waiting: (() => void)[] = [];
+  #stall: (() => void) | null = null;
+
+  constructor(socket: WebSocket, clock: Clock, limits: Limits) {
+    this.#socket = socket;
+    this.#limits = limits;
+    this.#clock = clock;
+    const closed = new AbortController();
+    this.signal = closed.signal;
+    socket.once("close", () => {
+      this.#stall?.();
+      closed.abort();
+      this.#wake();
+    });
+    this.#noticeFlushes();
+  }
+
+  ready(): Promise<void> {
+    if (!this.#full || this.signal.aborted) return Promise.resolve();
+    this.#stall ??= this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  enter(kind: Row["kind"]): () => void {
+    const { calls_per_connection_max, subscriptions_per_connection_max } = this.#limits;
+    if (kind === "subscription") {
+      if (this.#subscriptions >= subscriptions_per_connection_max)
+        throw new SessiondError("limit_reached", { limit: "subscriptions_per_connection_max", value: subscriptions_per_connection_max, unit: "streams" });
+      this.#subscriptions += 1;
+      return () => void (this.#subscriptions -= 1);
+    }
+    if (this.#calls >= calls_per_connection_max)
+      throw new SessiondError("rate_limited", { limit: "calls_per_connection_max", value: calls_per_connection_max, unit: "calls", retry_after_ms: 100 });
+    this.#calls += 1;
+    return () => void (this.#calls -= 1);
+  }
+
+  get #full(): boolean {
+    return this.#socket.bufferedAmount > this.#limits.socket_buffer_bytes_max;
+  }
+
+  /** `ws` tells when a message has left through the callback of `send`; the adapter gives none, so one is put in. */
+  #noticeFlushes(): void {
+    const send = this.#socket.send.bind(this.#socket) as (data: string, done: (error?: Error) => void) => void;
+    const flushed = () => {
+      this.#stall?.();
+      this.#stall = null;
+      if (!this.#full) this.#wake();
+      else if (this.#waiting.length > 0) this.#stall = this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
+    };
+    this.#socket.send = ((data: string) => send(data, flushed)) as WebSocket["send"];
+  }
+
+  #stalled(): void {
+    // A socket that takes nothing will not take a close frame either; it is tried, then cut.
+    this.#socket.close(slowConsumerClose, "slow_consumer");
+    this.#socket.terminate();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,3 @@
+import type { Handler } from "./verb.ts";
+
+export const daemonStatus: Handler<"daemon_status"> = async ({ daemon }) => daemon.status();

@@ -1,0 +1,48 @@
+import type { VerbName } from "@sessiond/shared";
+import { approve } from "./approve.ts";
+import { attach } from "./attach.ts";
+import { authorize } from "./authorize.ts";
+import { daemonStatus } from "./daemon-status.ts";
+import { detach } from "./detach.ts";
+import { hello } from "./hello.ts";
+import { interrupt } from "./interrupt.ts";
+import { listSessions } from "./list-sessions.ts";
+import { listTokens } from "./list-tokens.ts";
+import { mintToken } from "./mint-token.ts";
+import { releaseQueue } from "./release-queue.ts";
+import { revokeToken } from "./revoke-token.ts";
+import { sendPrompt } from "./send-prompt.ts";
+import { sessionData } from "./session-data.ts";
+import { sessionInfo } from "./session-info.ts";
+import { shutDown } from "./shut-down.ts";
+import { startOrGetForWorkdir } from "./start-or-get-for-workdir.ts";
+import { startSession } from "./start-session.ts";
+import { stop } from "./stop.ts";
+import type { Handler } from "./verb.ts";
+import { withdrawPrompt } from "./withdraw-prompt.ts";
+
+/** Does not compile when a verb has no handler. */
+export type Handlers = { readonly [V in VerbName]: Handler<V> };
+
+export const handlers: Handlers = {
+  hello,
+  daemon_status: daemonStatus,
+  shut_down: shutDown,
+  start_session: startSession,
+  start_or_get_for_workdir: startOrGetForWorkdir,
+  list_sessions: listSessions,
+  mint_token: mintToken,
+  list_tokens: listTokens,
+  revoke_token: revokeToken,
+  authorize,
+  session_info: sessionInfo,
+  session_data: sessionData,
+  attach,
+  detach,
+  send_prompt: sendPrompt,
+  withdraw_prompt: withdrawPrompt,
+  release_queue: releaseQueue,
+  approve,
+  interrupt,
+  stop,
+};

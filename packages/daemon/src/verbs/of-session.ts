@@ -1,0 +1,41 @@
+import { SessiondError, type Actor } from "@sessiond/shared";
+import type { HostGrant, SeatGrant, TokenGrant } from "../gate.ts";
+import type { RegistryEntry } from "../host/registry.ts";
+import type { Tokens } from "../host/tokens.ts";
+import type { SessionLog } from "../session/session-log.ts";
+import type { Daemon } from "./verb.ts";
+
+/** Ways from a call to what it names, shared by handlers. */
+
+/** How the caller appears in frames. */
+export function actorOf(grant: HostGrant | TokenGrant | SeatGrant): Actor {
+  switch (grant.kind) {
+    case "host":
+      return { label: "owner" };
+    case "token":
+      return { label: grant.token.label };
+    case "seat":
+      return { seat_id: grant.seat.seat_id, label: grant.seat.label };
+  }
+}
+
+/** @throws SessiondError not_found */
+export async function tokensOf(daemon: Daemon, grant: HostGrant | TokenGrant, sessionId: string): Promise<{ entry: RegistryEntry; tokens: Tokens }> {
+  if (grant.kind === "token") return { entry: grant.entry, tokens: grant.credentials.tokens };
+  const entry = daemon.host.entry(sessionId);
+  if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
+  return { entry, tokens: (await daemon.host.credentials(entry)).tokens };
+}
+
+/** The session's log: of the live session, woken if need be, or a stopped one's, read for this call. @throws SessiondError not_found */
+export async function withLog<T>(daemon: Daemon, sessionId: string, use: (log: SessionLog, createdAt: number) => Promise<T>): Promise<T> {
+  const entry = daemon.host.entry(sessionId);
+  if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
+  if (!daemon.host.life(entry).stopped) return use((await daemon.host.session(sessionId)).log, entry.created_at);
+  const log = await daemon.host.stoppedLog(sessionId);
+  try {
+    return await use(log, entry.created_at);
+  } finally {
+    await log.close();
+  }
+}

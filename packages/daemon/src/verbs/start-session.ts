@@ -1,0 +1,3 @@
+import type { Handler } from "./verb.ts";
+
+export const startSession: Handler<"start_session"> = ({ input, daemon }) => daemon.host.start(input);

@@ -1,0 +1,24 @@
+import type { Limits, VerbName, VerbOutput, VerbParsed, Verbs } from "@sessiond/shared";
+import type { GrantFor } from "../gate.ts";
+import type { Host } from "../host/host.ts";
+import type { AttachOutput, Reader } from "../session/attach.ts";
+
+/** What a handler may use. It never asks who is calling: the gate has. */
+export interface Daemon {
+  readonly host: Host;
+  readonly limits: Limits;
+  readonly bootId: string;
+  status(): VerbOutput<"daemon_status">;
+  /** Begin to drain; the process ends when that is done. */
+  shutDown(waitMs: number): void;
+}
+
+export interface Call<V extends VerbName> {
+  readonly input: VerbParsed<V>;
+  readonly grant: GrantFor<Verbs[V]["gate"]>;
+  readonly daemon: Daemon;
+  readonly reader: Reader;
+}
+
+export type Result<V extends VerbName> = Verbs[V]["kind"] extends "subscription" ? AsyncGenerator<AttachOutput> : Promise<VerbOutput<V>>;
+export type Handler<V extends VerbName> = (call: Call<V>) => Result<V>;
