@@ -8,7 +8,6 @@ import { startDaemon, startFailure } from "./main.ts";
 async function run(): Promise<number> {
   const config = readConfig(process.env, process.argv.slice(2));
   forgetEnvironment(process.env);
-  process.umask(0o077);
   await privateDirectory(config.stateDir);
   const log = openLog(join(config.stateDir, "daemon.log"), config.limits.log_bytes_max);
   process.on("uncaughtException", (error) => {

@@ -111,6 +111,7 @@ export async function startDaemon(config: Config, parts: Parts): Promise<Running
   async function drain(waitMs: number): Promise<void> {
     log.info("draining", { wait_ms: waitMs });
     cancelIdle();
+    host.draining = true;
     await recovery.done;
     await host.drain(waitMs);
     await door.close(closeMs);

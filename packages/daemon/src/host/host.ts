@@ -127,6 +127,9 @@ export class Host {
 
   /** Read a session's log without waking it: a stopped one. Close it afterwards. */
   async stoppedLog(id: SessionId): Promise<SessionLog> {
+    // In the instant of its stop the last frames may still be on their way to disk.
+    const stopping = this.#awake.get(id);
+    if (stopping !== undefined) await stopping.log.durable(stopping.state.seq);
     const log = await SessionLog.openForReading(this.options.store.logOptions(id));
     log.room.end("complete");
     return log;

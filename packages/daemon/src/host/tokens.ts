@@ -127,6 +127,10 @@ export class Tokens {
     const open = this.#streams.get(tokenId) ?? new Set();
     this.#streams.set(tokenId, open.add(controller));
     this.#watchExpiry(tokenId);
+    // It may have ended between the gate's look at it and now.
+    const stored = this.#store.data.tokens.find((token) => token.token_id === tokenId);
+    if (stored === undefined || !this.#alive(stored))
+      controller.abort(new SessiondError("token_ended", { cause: stored === undefined ? "revoked" : "expired" }));
     const release = () => {
       open.delete(controller);
       this.#used.set(tokenId, this.#clock.now());

@@ -48,6 +48,7 @@ export class Session {
   #turn: RunningTurn | null = null;
   #stopping: Promise<{ seq: number; life: number }> | null = null;
   #retry: (() => void) | null = null;
+  #reopening: Promise<void> | null = null;
   #retired = false;
 
   constructor(options: SessionOptions) {
@@ -246,10 +247,16 @@ export class Session {
     this.log.room.end(how);
   }
 
-  /** @throws SessiondError storage_failed  while the journal cannot be written */
-  async reopen(): Promise<void> {
+  /** One try at a time: two writers of one journal would be the end of it. @throws SessiondError storage_failed  while it cannot be written */
+  reopen(): Promise<void> {
+    this.#reopening ??= this.#reopen().finally(() => (this.#reopening = null));
+    return this.#reopening;
+  }
+
+  async #reopen(): Promise<void> {
     this.#retry?.();
     this.#retry = null;
+    await this.#turn?.done;
     try {
       await this.log.reopen();
     } catch (error) {
@@ -268,9 +275,7 @@ export class Session {
   }
 
   async #mustReopen(): Promise<void> {
-    if (this.log.room.fault === undefined) return;
-    await this.#turn?.done;
-    await this.reopen();
+    if (this.log.room.fault !== undefined) await this.reopen();
   }
 
   async #durable(seq: number): Promise<number> {
@@ -366,10 +371,8 @@ export class Session {
     if (this.#retired) return;
     this.#retry?.();
     this.#retry = this.#options.clock.after(this.#options.limits.reopen_ms, () => {
-      void (async () => {
-        await this.#turn?.done;
-        if (this.log.room.fault !== undefined && !this.#retired) await this.reopen();
-      })().catch((error: unknown) => {
+      if (this.log.room.fault === undefined || this.#retired) return;
+      this.reopen().catch((error: unknown) => {
         if (!(error instanceof SessiondError)) this.#options.report(error);
       });
     });

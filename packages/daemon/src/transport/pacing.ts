@@ -18,7 +18,7 @@ export class PacedConnection implements Connection {
   readonly #clock: Clock;
   #calls = 0;
   #subscriptions = 0;
-  #waiting: (() => void)[] = [];
+  #waiting: { resolve: () => void; reject: (error: SessiondError) => void }[] = [];
   #stall: (() => void) | null = null;
 
   constructor(socket: WebSocket, clock: Clock, limits: Limits) {
@@ -38,7 +38,7 @@ export class PacedConnection implements Connection {
   ready(): Promise<void> {
     if (!this.#full || this.signal.aborted) return Promise.resolve();
     this.#stall ??= this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
   enter(kind: Row["kind"]): () => void {
@@ -63,6 +63,7 @@ export class PacedConnection implements Connection {
   #noticeFlushes(): void {
     const send = this.#socket.send.bind(this.#socket) as (data: string, done: (error?: Error) => void) => void;
     const flushed = () => {
+      if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#stall?.();
       this.#stall = null;
       if (!this.#full) this.#wake();
@@ -71,13 +72,14 @@ export class PacedConnection implements Connection {
     this.#socket.send = ((data: string) => send(data, flushed)) as WebSocket["send"];
   }
 
+  /** The streams end with the error, then the socket; a peer that takes not even that is cut. */
   #stalled(): void {
-    // A socket that takes nothing will not take a close frame either; it is tried, then cut.
-    this.#socket.close(slowConsumerClose, "slow_consumer");
-    this.#socket.terminate();
+    for (const { reject } of this.#waiting.splice(0)) reject(new SessiondError("slow_consumer"));
+    setImmediate(() => this.#socket.close(slowConsumerClose, "slow_consumer"));
+    this.#stall = this.#clock.after(this.#limits.heartbeat_wait_ms, () => this.#socket.terminate());
   }
 
   #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
   }
 }
