@@ -45,10 +45,12 @@ const kept = /^(HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TERM|TMPDIR|PATH|XDG_[
 /** @throws SessiondError bad_request  with the place and what is wrong */
 export function readConfig(env: Environment, argv: readonly string[]): Config {
   const home = env["HOME"] ?? homedir();
-  const stateDir = join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
+  const option = (name: string): string | undefined => (argv.includes(name) ? argv[argv.indexOf(name) + 1] : undefined);
+  const stateDir = absolute(option("--state-dir")) ?? join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
   const configDir = join(absolute(env["XDG_CONFIG_HOME"]) ?? join(home, ".config"), "sessiond");
   const runtimeHome = absolute(env["XDG_RUNTIME_DIR"]);
-  const runtimeDir = runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond");
+  const runtimeDir =
+    absolute(option("--runtime-dir")) ?? (runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond"));
   const file = readFile(join(configDir, "config.toml"));
   const apiKey = file.model.api_key ?? keyFrom(file.model.api_key_file, configDir) ?? env["OPENAI_API_KEY"];
   const baseURL = file.model.base_url ?? env["OPENAI_BASE_URL"];
@@ -58,7 +60,7 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
     runtimeDir,
     configDir,
     home,
-    startedBy: argv.includes("--started-by") && argv[argv.indexOf("--started-by") + 1] === "client" ? "client" : "hand",
+    startedBy: option("--started-by") === "client" ? "client" : "hand",
     limits: Object.freeze({ ...defaults, ...file.limits }),
     roots: file.workdirs.roots.map((root) => resolve(home, root)),
     allowBroad: file.workdirs.allow_broad,

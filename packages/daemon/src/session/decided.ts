@@ -38,7 +38,7 @@ function foldPrompts(known: Decided["prompts"], { event, seq }: Frame): Decided[
     case "prompt_delivered":
       return amend(known, event.prompt_id, (prompt) => ({ ...prompt, outcome: "delivered", ...(prompt.became === "started" && { turnId: event.turn_id }) }));
     case "prompt_withdrawn":
-      return amend(known, event.prompt_id, (prompt) => ({ ...prompt, outcome: `withdrawn by ${event.by.label}` }));
+      return amend(known, event.prompt_id, (prompt) => ({ ...prompt, outcome: "withdrawn" }));
     case "prompt_discarded":
       return amend(known, event.prompt_id, (prompt) => ({ ...prompt, outcome: `discarded (${event.cause})` }));
     default:

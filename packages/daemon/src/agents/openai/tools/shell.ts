@@ -56,7 +56,7 @@ type Cause = "exit" | "timeout" | "abort";
 /** Waits for the end of the command, by itself or not, and of all that it left. */
 async function follow(child: MarkedChild, limitMs: number, { limits, signal }: ToolContext): Promise<ToolResult> {
   const state: { cause: Cause } = { cause: "exit" };
-  let given = (_: Exit): void => {};
+  let given: (exit: Exit) => void = () => {};
   const givenUp = new Promise<Exit>((resolve) => (given = resolve));
   const stop = (why: Cause): void => {
     state.cause = why;
