@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { limits as defaults, limitTable, SessiondError, type LimitName, type Limits } from "@sessiond/shared";
 import { parse as parseToml } from "smol-toml";
 import { z } from "zod";
@@ -45,12 +46,12 @@ const kept = /^(HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TERM|TMPDIR|PATH|XDG_[
 /** @throws SessiondError bad_request  with the place and what is wrong */
 export function readConfig(env: Environment, argv: readonly string[]): Config {
   const home = env["HOME"] ?? homedir();
-  const option = (name: string): string | undefined => (argv.includes(name) ? argv[argv.indexOf(name) + 1] : undefined);
-  const stateDir = absolute(option("--state-dir")) ?? join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
+  const given = readArguments(argv);
+  const stateDir = absolute(given["state-dir"]) ?? join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
   const configDir = join(absolute(env["XDG_CONFIG_HOME"]) ?? join(home, ".config"), "sessiond");
   const runtimeHome = absolute(env["XDG_RUNTIME_DIR"]);
   const runtimeDir =
-    absolute(option("--runtime-dir")) ?? (runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond"));
+    absolute(given["runtime-dir"]) ?? (runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond"));
   const file = readFile(join(configDir, "config.toml"));
   const apiKey = file.model.api_key ?? keyFrom(file.model.api_key_file, configDir) ?? env["OPENAI_API_KEY"];
   const baseURL = file.model.base_url ?? env["OPENAI_BASE_URL"];
@@ -60,7 +61,7 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
     runtimeDir,
     configDir,
     home,
-    startedBy: option("--started-by") === "client" ? "client" : "hand",
+    startedBy: given["started-by"] === "client" ? "client" : "hand",
     limits: Object.freeze({ ...defaults, ...file.limits }),
     roots: file.workdirs.roots.map((root) => resolve(home, root)),
     allowBroad: file.workdirs.allow_broad,
@@ -69,6 +70,20 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
       Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => kept.test(entry[0]) && entry[1] !== undefined)),
     ),
   });
+}
+
+/** An argument that is not understood starts nothing: a daemon is not what somebody meant who typed `--help`. */
+function readArguments(argv: readonly string[]) {
+  try {
+    const text = { type: "string" } as const;
+    return parseArgs({ args: [...argv], options: { "started-by": text, "state-dir": text, "runtime-dir": text } }).values;
+  } catch (error) {
+    throw new SessiondError(
+      "bad_request",
+      { reason: `the daemon takes --started-by client|hand, --state-dir DIR, --runtime-dir DIR; people start it with \`sessiond up\`` },
+      { cause: error },
+    );
+  }
 }
 
 /** Make the process forget what it was started with, except what is harmless and needed. */

@@ -35,6 +35,11 @@ export interface SeatGrant extends Omit<TokenGrant, "kind"> {
 }
 export type Grant = OpenGrant | HostGrant | TokenGrant | SeatGrant;
 
+/** Whom the gate has recognised, whatever it decides. */
+export interface Found {
+  token?: string;
+}
+
 export type GrantFor<G extends Gate> = G extends "open"
   ? OpenGrant
   : G extends "host"
@@ -64,6 +69,12 @@ export function wordOf(gate: Gate, raw: unknown): GateWord {
 
 const wantsControl: ReadonlySet<GateWord> = new Set<GateWord>(["control", "host_or_control", "control_seat", "driver"]);
 
+/** After its life a token reads, and `stop` repeats its answer; nothing else. */
+function mustBeOfThisLife(grant: TokenGrant, row: Row, word: GateWord): void {
+  const reads = word === "view" || word === "host_or_view";
+  if (grant.pastLife && !reads && row.past_life !== "answer") throw new SessiondError("session_stopped");
+}
+
 export class GateKeeper {
   readonly #host: Host;
   readonly #hostKey: HostKey;
@@ -73,8 +84,11 @@ export class GateKeeper {
     this.#hostKey = hostKey;
   }
 
-  /** @throws SessiondError unauthenticated, role_too_small, not_attached, not_driver, session_stopped */
-  async authorize(row: Row, raw: unknown): Promise<Grant> {
+  /**
+   * @param found  filled in with the token as soon as it is known, for the audit line of a refusal
+   * @throws SessiondError unauthenticated, role_too_small, not_attached, not_driver, session_stopped
+   */
+  async authorize(row: Row, raw: unknown, found: Found = {}): Promise<Grant> {
     const word = wordOf(row.gate, raw);
     const auth = own(raw, "auth");
     switch (word) {
@@ -86,14 +100,14 @@ export class GateKeeper {
       case "host_or_control":
       case "host_or_lineage":
         if (own(auth, "host_key") !== undefined) return this.#hostGrant(own(auth, "host_key"));
-        return word === "host_or_lineage" ? this.#lineage(raw, auth) : this.#tokenGrant(row, word, raw, auth);
+        return word === "host_or_lineage" ? this.#lineage(row, word, raw, found) : this.#tokenGrant(row, word, raw, found);
       case "view":
       case "control":
-        return this.#tokenGrant(row, word, raw, auth);
+        return this.#tokenGrant(row, word, raw, found);
       case "seat":
       case "control_seat":
       case "driver":
-        return this.#seatGrant(await this.#tokenGrant(row, word, raw, auth), word);
+        return this.#seatGrant(await this.#tokenGrant(row, word, raw, found), word);
     }
   }
 
@@ -103,7 +117,8 @@ export class GateKeeper {
   }
 
   /** A live token of the very session that the call names. */
-  async #token(raw: unknown, auth: unknown): Promise<TokenGrant> {
+  async #token(raw: unknown, found: Found): Promise<TokenGrant> {
+    const auth = own(raw, "auth");
     const secret = ownString(auth, "token");
     const sessionId = ownString(raw, "session_id");
     if (secret === undefined || sessionId === undefined) throw new SessiondError("unauthenticated");
@@ -114,23 +129,23 @@ export class GateKeeper {
     const token = credentials.tokens.verify(secret);
     if (token === null) throw new SessiondError("unauthenticated");
     const now = this.#host.life(entry);
+    found.token = token.token_id;
     return { kind: "token", entry, credentials, token, pastLife: now.stopped || token.life !== now.life, seatSecret: ownString(auth, "seat_secret") };
   }
 
-  async #tokenGrant(row: Row, word: GateWord, raw: unknown, auth: unknown): Promise<TokenGrant> {
-    const grant = await this.#token(raw, auth);
+  async #tokenGrant(row: Row, word: GateWord, raw: unknown, found: Found): Promise<TokenGrant> {
+    const grant = await this.#token(raw, found);
     if (wantsControl.has(word) && grant.token.right !== "control") throw new SessiondError("role_too_small", { needs: "control" });
-    // After its life a token reads, and `stop` repeats its answer; nothing else.
-    const reads = word === "view" || word === "host_or_view";
-    if (grant.pastLife && !reads && row.past_life !== "answer") throw new SessiondError("session_stopped");
+    mustBeOfThisLife(grant, row, word);
     return grant;
   }
 
-  async #lineage(raw: unknown, auth: unknown): Promise<TokenGrant> {
-    const grant = await this.#token(raw, auth);
+  async #lineage(row: Row, word: GateWord, raw: unknown, found: Found): Promise<TokenGrant> {
+    const grant = await this.#token(raw, found);
     const target = ownString(raw, "token_id");
     if (target === undefined || !grant.credentials.tokens.descends(target, grant.token.token_id))
       throw new SessiondError("role_too_small", { needs: "the host key, the token itself or an ancestor of it" });
+    mustBeOfThisLife(grant, row, word);
     return grant;
   }
 

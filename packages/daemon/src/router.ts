@@ -3,7 +3,7 @@ import { errorTable, isSessiondError, schemas, SessiondError, verbs, type Row, t
 import { z } from "zod";
 import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
-import type { GateKeeper, Grant } from "./gate.ts";
+import type { Found, GateKeeper, Grant } from "./gate.ts";
 import type { AttachOutput, Reader } from "./session/attach.ts";
 import { handlers } from "./verbs/index.ts";
 import type { Daemon } from "./verbs/verb.ts";
@@ -32,6 +32,7 @@ interface Dispatched {
   readonly raw: unknown;
   readonly connection: Connection;
   readonly signal: AbortSignal | undefined;
+  readonly found: Found;
 }
 
 const refusals: ReadonlySet<string> = new Set(["unauthenticated", "role_too_small", "not_attached", "not_driver", "rate_limited"]);
@@ -44,7 +45,7 @@ export function buildRouter(options: RouterOptions) {
   const procedure = t.procedure.input((raw: unknown) => raw);
   const build = ([key, row]: [string, Row]) => {
     const name = key as VerbName;
-    const dispatched = (raw: unknown, connection: Connection, signal: AbortSignal | undefined): Dispatched => ({ row, name, raw, connection, signal });
+    const dispatched = (raw: unknown, connection: Connection, signal: AbortSignal | undefined): Dispatched => ({ row, name, raw, connection, signal, found: {} });
     switch (row.kind) {
       case "query":
         return [key, procedure.query(({ input, ctx, signal }) => call(options, dispatched(input, ctx.connection, signal)))] as const;
@@ -58,9 +59,9 @@ export function buildRouter(options: RouterOptions) {
 }
 
 /** The checks before a handler. */
-async function admit(options: RouterOptions, { row, raw }: Dispatched): Promise<{ grant: Grant; input: unknown }> {
+async function admit(options: RouterOptions, { row, raw, found }: Dispatched): Promise<{ grant: Grant; input: unknown }> {
   if (options.daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
-  const grant = await options.gate.authorize(row, raw);
+  const grant = await options.gate.authorize(row, raw, found);
   // Credentials end here: no schema, handler or log sees them.
   const { auth: _auth, ...input } = typeof raw === "object" && raw !== null ? (raw as Record<string, unknown>) : {};
   const parsed = row.input.safeParse(input);
@@ -80,7 +81,7 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
     const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);
-    note(options, dispatched, grant, "ok", since);
+    note(options, dispatched, grant, "ok", since, { session: startedSession(checked) });
     return checked;
   } catch (error) {
     throw refused(options, dispatched, grant, error, since);
@@ -106,7 +107,7 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
       daemon: options.daemon,
       reader: { signal, ready: () => dispatched.connection.ready() },
     })) {
-      if (!noted) note(options, dispatched, grant, "ok", since, item.type === "batch" ? undefined : item.seat?.seat_id);
+      if (!noted) note(options, dispatched, grant, "ok", since, { seat: item.type === "batch" ? undefined : item.seat?.seat_id });
       noted = true;
       yield tracked(item.cursor, item);
     }
@@ -140,21 +141,40 @@ function refused(options: RouterOptions, dispatched: Dispatched, grant: Grant | 
   return trpcError(known);
 }
 
-function note(options: RouterOptions, { row, name, raw }: Dispatched, grant: Grant | undefined, outcome: string, since: number, seatId?: string): void {
+/** What only the reply tells: the seat that was taken, the session that was started. */
+interface Learnt {
+  readonly seat?: string | undefined;
+  readonly session?: string | undefined;
+}
+
+function startedSession(output: unknown): string | undefined {
+  const session = typeof output === "object" && output !== null && "session" in output ? output.session : undefined;
+  const id = typeof session === "object" && session !== null && "session_id" in session ? session.session_id : undefined;
+  return typeof id === "string" ? id : undefined;
+}
+
+function note(
+  options: RouterOptions,
+  { row, name, raw, found }: Dispatched,
+  grant: Grant | undefined,
+  outcome: string,
+  since: number,
+  learnt: Learnt = {},
+): void {
   const refusal = refusals.has(outcome);
   const reads = name === "session_data" && grant?.kind === "token";
   if (row.kind === "query" && !reads && !refusal) return;
-  const named = typeof raw === "object" && raw !== null && "session_id" in raw ? schemas.sessionId.safeParse(raw.session_id) : undefined;
-  const holder = grant?.kind === "token" || grant?.kind === "seat" ? grant : undefined;
-  const seat = seatId ?? (grant?.kind === "seat" ? grant.seat.seat_id : undefined);
+  const named = typeof raw === "object" && raw !== null && "session_id" in raw ? schemas.sessionId.safeParse(raw.session_id).data : undefined;
+  const session = learnt.session ?? named;
+  const seat = learnt.seat ?? (grant?.kind === "seat" ? grant.seat.seat_id : undefined);
   options.audit.record(
     {
       verb: name,
       outcome,
       ms: options.clock.now() - since,
-      ...(named?.success === true && { session: named.data }),
+      ...(session !== undefined && { session }),
       ...(seat !== undefined && { seat }),
-      ...(holder && { token: holder.token.token_id }),
+      ...(found.token !== undefined && { token: found.token }),
     },
     refusal,
   );

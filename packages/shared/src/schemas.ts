@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { escapeDeceptive } from "./deceptive.ts";
 import { limits } from "./limits.ts";
+import { holdsSecret } from "./token-format.ts";
 
 /** Schemas of what verbs take and give, and of what events carry. Wire names are snake_case; times are milliseconds since 1970. */
 
@@ -21,11 +22,15 @@ export const cursor = z.string().regex(/^\d{1,9}:\d{1,15}$/, "a cursor like 1:42
 export const seq = z.int().nonnegative();
 export const millis = z.int().nonnegative();
 
+/** Free text that is shown and stored; a secret in it is a mistake, and is refused before anything repeats it. */
+export const noSecret = (schema: z.ZodString): z.ZodString => schema.refine((text) => !holdsSecret(text), "there is a token or key in this text");
+
 export const label = z
   .string()
   .min(1)
   .max(limits.label_chars_max)
-  .refine((text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text), "a label has no control characters");
+  .refine((text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text), "a label has no control characters")
+  .refine((text) => !holdsSecret(text), "there is a token or key in this text");
 
 export const right = z.enum(["view", "control"]);
 export const role = z.enum(["driver", "viewer"]);

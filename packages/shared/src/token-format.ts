@@ -45,4 +45,7 @@ export function readToken(token: unknown): { sessionId: string; right: Right } |
   return { sessionId, right: match?.[1] === "v" ? "view" : "control" };
 }
 
+/** True when a text has one of our secrets in it, or most of one: somebody put it into the wrong field. */
+export const holdsSecret = (text: string): boolean => /ssdh_[0-9A-Za-z]{16}|ssd_[vc]_ses_/.test(text);
+
 export const isHostKey = (key: unknown): key is string => typeof key === "string" && hostKeyPattern.test(key) && intact(key);

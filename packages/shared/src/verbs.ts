@@ -34,7 +34,7 @@ export const commonErrors: readonly ErrorCode[] = ["bad_request", "unauthenticat
 
 const range = z.strictObject({ min: z.int().positive(), max: z.int().positive() });
 const session = { session_id: s.sessionId };
-const beginLife = { agent: z.string().min(1).max(64).optional(), model: z.string().min(1).max(128).optional() };
+const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: s.noSecret(z.string().min(1).max(128)).optional() };
 const workdir = z.string().min(1).max(4096);
 const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model"])) });
 const prompted = z.strictObject({ ...session, seq: s.seq, prompt_id: s.promptId, became: z.enum(["started", "queued"]), turn_id: s.turnId.optional() });
@@ -87,7 +87,7 @@ export const verbs = {
     output: z.strictObject({ tokens: z.array(s.tokenRecord) }),
   },
   revoke_token: {
-    kind: "mutation", gate: "host_or_lineage", retry: "safe", throws: ["not_found", "storage_failed"], doc: "End a token with its children and their streams.",
+    kind: "mutation", gate: "host_or_lineage", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "End a token with its children and their streams.",
     input: z.strictObject({ ...session, token_id: s.tokenId }),
     output: z.strictObject({ revoked: z.array(s.tokenId) }),
   },
@@ -134,7 +134,7 @@ export const verbs = {
   },
   approve: {
     kind: "mutation", gate: "driver", retry: "safe", draining: true, throws: ["not_attached", "not_driver", "approval_gone", "conflict", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
-    input: z.strictObject({ ...session, approval_id: s.approvalId, option_id: z.string().min(1).max(64), digest: z.string().max(64), reason: z.string().max(2_000).optional() }),
+    input: z.strictObject({ ...session, approval_id: s.approvalId, option_id: z.string().min(1).max(64), digest: z.string().max(64), reason: s.noSecret(z.string().max(2_000)).optional() }),
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },
   interrupt: {

@@ -161,11 +161,17 @@ export class Host {
     });
   }
 
-  /** End a life, here and in the registry; a repeat gets the same answer. @throws SessiondError not_found, storage_failed */
-  async stop(id: SessionId, by: Actor): Promise<{ seq: number; life: number }> {
+  /**
+   * End a life, here and in the registry; a repeat gets the same answer.
+   *
+   * @param life  the only one to end; when it is over already, the answer is how it ended
+   * @throws SessiondError not_found, storage_failed
+   */
+  async stop(id: SessionId, by: Actor, life?: number): Promise<{ seq: number; life: number }> {
     const entry = this.entry(id);
     if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
     return this.#serial.run(id, async () => {
+      if (life !== undefined && life !== this.life(this.entry(id) ?? entry).life) return { seq: await this.#endOf(id, life), life };
       if (this.entry(id)?.stopped === true && !this.#awake.has(id)) {
         const log = await this.stoppedLog(id);
         await log.close();
@@ -176,6 +182,11 @@ export class Host {
       await this.#putAway(session, stopped.life);
       return stopped;
     });
+  }
+
+  /** True when the token has a seat in the session, connected or in its grace. */
+  holdsSeat(id: SessionId, tokenId: string): boolean {
+    return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
   }
 
   /** @returns newest first */
@@ -200,6 +211,14 @@ export class Host {
         }
       }),
     );
+  }
+
+  /** Seq of the frame with which a past life ended; 0 when the journal has lost it. */
+  async #endOf(id: SessionId, life: number): Promise<number> {
+    const log = this.#awake.get(id)?.log ?? (await this.stoppedLog(id));
+    const seq = log.shown.ends.get(life) ?? 0;
+    if (log !== this.#awake.get(id)?.log) await log.close();
+    return seq;
   }
 
   #listing(entry: RegistryEntry): SessionListing {
@@ -344,11 +363,13 @@ export class Host {
     const { store } = this.options;
     await store.markOpen(entry.id);
     const { file } = await this.credentials(entry);
-    const { log } = await SessionLog.open(store.logOptions(entry.id));
+    const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
     try {
       const session = this.#session(entry, log, file);
-      // Live already: an earlier try wrote the frame and failed at the registry.
-      if (!session.live) await log.durable(session.begin(entry.workdir, agent, model));
+      // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
+      if (!session.live) session.begin(entry.workdir, agent, model);
+      session.recover(damage);
+      await log.durable(session.state.seq);
       await this.options.registry.change(entry.id, { stopped: false, life: session.state.life });
       this.#awake.set(entry.id, session);
       return session;

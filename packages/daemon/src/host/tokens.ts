@@ -94,11 +94,15 @@ export class Tokens {
       // What has ended needs no place; it is only forgotten here, so that `list` stays cheap.
       file.tokens = file.tokens.filter((held) => this.#alive(held));
       if (file.tokens.length >= this.#limits.tokens_live_max) {
-        const candidates = file.tokens.filter((held) => held.origin === "start" && !holdsSeat(held.token_id) && !this.#streams.has(held.token_id));
+        // One with children is kept: they were minted, and would end with it.
+        const parents = new Set(file.tokens.map((held) => held.parent));
+        const candidates = file.tokens.filter(
+          ({ origin, token_id: id }) => origin === "start" && !parents.has(id) && !holdsSeat(id) && !this.#streams.has(id),
+        );
         const oldest = candidates.sort((a, b) => this.#lastUse(a) - this.#lastUse(b))[0];
         if (oldest === undefined) throw new SessiondError("limit_reached", { limit: "tokens_live_max", value: this.#limits.tokens_live_max, unit: "tokens" });
-        displaced = withChildren(file.tokens, oldest.token_id);
-        file.tokens = file.tokens.filter((held) => !displaced.includes(held.token_id));
+        displaced = [oldest.token_id];
+        file.tokens = file.tokens.filter((held) => held !== oldest);
       }
       file.tokens.push(record);
     });
@@ -146,10 +150,11 @@ export class Tokens {
   async writeUse(): Promise<void> {
     if (this.#used.size === 0) return;
     const used = new Map(this.#used);
-    this.#used.clear();
     await this.#store.update((file) => {
       for (const token of file.tokens) token.last_used_at = Math.max(token.last_used_at, used.get(token.token_id) ?? 0);
     });
+    // Kept until it is on disk: a token must not look unused while, or because, it cannot be written.
+    for (const [tokenId, at] of used) if (this.#used.get(tokenId) === at) this.#used.delete(tokenId);
   }
 
   #lastUse(token: StoredToken): number {
@@ -167,14 +172,26 @@ export class Tokens {
   }
 
   #watchExpiry(tokenId: string): void {
-    const ends = this.find(tokenId)?.expires_at;
-    if (ends === undefined || this.#timers.has(tokenId)) return;
+    const stored = this.#store.data.tokens.find((token) => token.token_id === tokenId);
+    if (stored === undefined || this.#timers.has(tokenId)) return;
+    const ends = this.#endsAt(stored);
+    if (ends === Number.POSITIVE_INFINITY) return;
     const check = () => {
       this.#timers.delete(tokenId);
-      if (ends <= this.#clock.now()) this.#end(withChildren(this.#store.data.tokens, tokenId), "expired");
-      else this.#watchExpiry(tokenId);
+      if (this.#alive(stored)) this.#watchExpiry(tokenId);
+      else this.#end(withChildren(this.#store.data.tokens, tokenId), "expired");
     };
     this.#timers.set(tokenId, this.#clock.after(Math.max(0, ends - this.#clock.now()), check));
+  }
+
+  /** When a token ends at the earliest, by its own time or an ancestor's; use may put that off. */
+  #endsAt(token: StoredToken): number {
+    const parent = this.#store.data.tokens.find((held) => held.token_id === token.parent);
+    return Math.min(
+      token.expires_at ?? Number.POSITIVE_INFINITY,
+      token.origin === "start" ? this.#lastUse(token) + this.#limits.start_token_idle_ms + 1 : Number.POSITIVE_INFINITY,
+      parent === undefined ? Number.POSITIVE_INFINITY : this.#endsAt(parent),
+    );
   }
 
   #end(tokenIds: readonly string[], cause: TokenEndCause): void {

@@ -122,6 +122,20 @@ export async function scan(file: DiskFile, visit: (frame: Frame, text: string) =
   return { epochs, index, lastSeq, end, damage: "none" };
 }
 
+/** More epochs than this lost at once are damage, not history. */
+const lostEpochsMax = 10_000;
+
+/** The highest epoch that a record behind `from` names, in a part that is not used any more; else `known`. */
+export async function highestEpoch(file: DiskFile, from: number, known: number): Promise<number> {
+  let highest = known;
+  for await (const line of linesFrom(file, from, await file.size())) {
+    const value = line.text.startsWith('{"epoch":') ? parse(line.text) : null;
+    const epoch = value !== null && isEpoch(value) ? Number(value["epoch"]) : 0;
+    if (epoch <= known + lostEpochsMax) highest = Math.max(highest, epoch);
+  }
+  return highest;
+}
+
 /** One frame as it lies in the journal and travels to every client. */
 export interface EncodedFrame {
   readonly seq: number;

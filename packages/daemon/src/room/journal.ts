@@ -1,6 +1,6 @@
 import { limits, SessiondError, type Frame } from "@sessiond/shared";
 import { diskReason, type Disk, type DiskFile } from "../disk.ts";
-import { readFrames, scan, type EncodedFrame, type Epoch, type Scan } from "./journal-file.ts";
+import { highestEpoch, readFrames, scan, type EncodedFrame, type Epoch, type Scan } from "./journal-file.ts";
 
 /**
  * The journal of one room: what was decided, on disk, in order.
@@ -48,6 +48,7 @@ export class Journal {
   #pendingBytes = 0;
   #scheduled = false;
   #writing = false;
+  #step: Promise<void> = Promise.resolve();
   #syncing = false;
   #end: number;
   #syncedEnd: number;
@@ -92,7 +93,9 @@ export class Journal {
       file = await disk.open(path, "write");
       if (options.cut !== undefined) await rewriteUnsynced(file, options.cut);
       let found = await scan(file, options.visit);
+      let lastEpoch = found.epochs.length;
       if (found.damage === "malformed") {
+        lastEpoch = await highestEpoch(file, found.end, lastEpoch);
         await file.close();
         file = null;
         file = await keepGoodPart(disk, path, found.end, options);
@@ -100,12 +103,15 @@ export class Journal {
       } else if (found.damage === "torn") {
         await file.truncate(found.end);
       }
-      const epoch: Epoch = { epoch: found.epochs.length + 1, after: found.lastSeq };
-      const line = Buffer.from(`${JSON.stringify({ ...epoch, at: options.now })}\n`);
-      await file.write(found.end, line);
+      // Epochs that were lost with a damaged part are ended here, so that no cursor of theirs becomes good again.
+      const epochs = [...found.epochs];
+      while (epochs.length <= lastEpoch) epochs.push({ epoch: epochs.length + 1, after: found.lastSeq });
+      const records = epochs.slice(found.epochs.length).map((epoch) => `${JSON.stringify({ ...epoch, at: options.now })}\n`);
+      const lines = Buffer.from(records.join(""));
+      await file.write(found.end, lines);
       await file.datasync();
       await disk.syncDirectory(directory);
-      return { journal: new Journal(file, found, [...found.epochs, epoch], found.end + line.length, options.events), damage: found.damage };
+      return { journal: new Journal(file, found, epochs, found.end + lines.length, options.events), damage: found.damage };
     } catch (error) {
       await file?.close().catch(() => undefined);
       if (error instanceof SessiondError) throw error;
@@ -145,7 +151,7 @@ export class Journal {
     // What one turn of the event loop produced is one write.
     setImmediate(() => {
       this.#scheduled = false;
-      void this.#write();
+      this.#step = this.#write();
     });
   }
 
@@ -169,6 +175,11 @@ export class Journal {
     return readFrames(this.#file, this.#scan.index, this.#end, after, count, bytes);
   }
 
+  /** Resolves when no write is under way: one that outlives its journal's failure must not land in the next one's lines. */
+  settled(): Promise<void> {
+    return this.#step;
+  }
+
   /** Make everything appended durable, then let go of the file. @throws SessiondError storage_failed */
   async close(): Promise<void> {
     try {
@@ -179,8 +190,12 @@ export class Journal {
   }
 
   async #write(): Promise<void> {
-    if (this.#writing || this.#error !== null || this.#pending.length === 0) return;
     this.#writing = true;
+    while (this.#error === null && this.#pending.length > 0) await this.#writePending();
+    this.#writing = false;
+  }
+
+  async #writePending(): Promise<void> {
     const frames = this.#pending;
     this.#pending = [];
     const bytes = Buffer.from(`${frames.map((frame) => frame.text).join("\n")}\n`);
@@ -189,8 +204,6 @@ export class Journal {
     } catch (error) {
       this.#fail(error);
       return;
-    } finally {
-      this.#writing = false;
     }
     if (this.#error !== null) return;
     this.#indexBatch(frames);
@@ -202,7 +215,6 @@ export class Journal {
     this.#events.written(frames);
     if (this.#pendingBytes <= limits.journal_pending_bytes_max) for (const wake of this.#drainWaiters.splice(0)) wake();
     this.#syncIfAsked();
-    void this.#write();
   }
 
   #indexBatch(frames: readonly EncodedFrame[]): void {

@@ -38,6 +38,11 @@ export interface RoomBatch {
   readonly fault?: Fault;
 }
 
+export interface Reading {
+  readonly ready?: () => Promise<void>;
+  readonly told?: Fault | undefined;
+}
+
 /** How a room's streams end: `complete`, or with an error for every reader. */
 export type RoomEnd = "complete" | SessiondError;
 
@@ -127,13 +132,14 @@ export class Room {
    * Batches after `after`, until the room ends or `signal` aborts.
    *
    * @param ready  awaited before each batch: the reader's socket has room again
+   * @param told   the fault that the reader knows of
    * @yields       batches of ascending seq without gap; one without frames announces a fault or its end
    * @throws       the error that the room ended with, or the signal's reason when it is a SessiondError
    */
-  async *read(after: number, signal: AbortSignal, ready: () => Promise<void> = () => Promise.resolve()): AsyncGenerator<RoomBatch> {
+  async *read(after: number, signal: AbortSignal, { ready = () => Promise.resolve(), told }: Reading = {}): AsyncGenerator<RoomBatch> {
     this.#readers += 1;
     try {
-      yield* this.#follow(after, signal, ready);
+      yield* this.#follow(after, signal, ready, told);
     } finally {
       this.#readers -= 1;
       if (this.#readers === 0) for (const resolve of this.#unreadWaiters.splice(0)) resolve();
@@ -145,8 +151,7 @@ export class Room {
     return this.#readers === 0 ? Promise.resolve() : new Promise((resolve) => this.#unreadWaiters.push(resolve));
   }
 
-  async *#follow(after: number, signal: AbortSignal, ready: () => Promise<void>): AsyncGenerator<RoomBatch> {
-    let told = this.#fault;
+  async *#follow(after: number, signal: AbortSignal, ready: () => Promise<void>, told: Fault | undefined): AsyncGenerator<RoomBatch> {
     for (;;) {
       await ready();
       if (signal.aborted) break;
@@ -172,9 +177,13 @@ export class Room {
   async page(after: number, count: number, bytes: number): Promise<EncodedFrame[]> {
     const first = this.#window[0]?.seq ?? Number.POSITIVE_INFINITY;
     if (after + 1 < first) {
-      const frames = await this.#journal.read(after, Math.min(count, this.#head - after), bytes).catch((cause: unknown) => {
+      const journal = this.#journal;
+      const frames = await journal.read(after, Math.min(count, this.#head - after), bytes).catch((cause: unknown) => {
+        // Another file has taken its place meanwhile.
+        if (journal !== this.#journal) return null;
         throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
       });
+      if (frames === null) return this.page(after, count, bytes);
       // The file may hold frames that are written and not yet shown.
       return frames.filter((frame) => frame.seq <= this.#head);
     }

@@ -1,4 +1,4 @@
-import { escapeDeceptive, SessiondError, type Actor, type ApprovalCause, type ApprovalOption, type SessionEvent, type SessionState } from "@sessiond/shared";
+import { escapeDeceptive, limits, SessiondError, type Actor, type ApprovalCause, type ApprovalOption, type SessionEvent, type SessionState } from "@sessiond/shared";
 import type { Answer, Question } from "../agents/agent.ts";
 import { mintId } from "../ids.ts";
 import type { ApprovalOutcome } from "./decided.ts";
@@ -37,6 +37,8 @@ export class Approvals {
   /** Raise a question, or join the one that is open for this tool call; resolves at its end. */
   ask(turnId: string, question: Question): Promise<Answer> {
     const open = this.#host.state().approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
+    if (open === undefined && this.#host.state().approvals.length >= limits.approvals_pending_max)
+      return Promise.resolve({ allowed: false, reason: `Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.` });
     const approvalId = open?.approval_id ?? this.#raise(turnId, question);
     return new Promise((resolve) => this.#waiting.set(approvalId, resolve));
   }

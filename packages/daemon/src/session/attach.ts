@@ -39,7 +39,8 @@ export async function* attach(session: Session, request: AttachRequest, reader: 
   }
   const { seatId, seq, stream } = await session.seats.take(request);
   try {
-    await session.log.room.shown(seq);
+    // A seat resumed without a frame may have one of its first connection under way.
+    await session.log.room.shown(seq === 0 ? session.state.seq : seq);
     yield* watch(session.log, seatId, request.cursor, AbortSignal.any([reader.signal, stream.signal]), reader);
   } finally {
     session.seats.lost(seatId, stream);
@@ -58,7 +59,8 @@ export async function* watch(
   const refused = cursor === undefined ? null : room.judge(cursor);
   const state: SessionState = log.shown.state;
   const seat = state.seats.find((taken) => taken.seat_id === seatId) ?? null;
-  const fault = room.fault === undefined ? {} : { fault: room.fault };
+  const told = room.fault;
+  const fault = told === undefined ? {} : { fault: told };
   let after: number;
   if (cursor !== undefined && refused === null) {
     after = Number(cursor.split(":")[1]);
@@ -67,5 +69,5 @@ export async function* watch(
     after = state.seq;
     yield { type: "snapshot", cursor: room.cursor(after), head: room.head, seat, snapshot: state, ...fault, ...(refused !== null && { reset: refused }) };
   }
-  for await (const batch of room.read(after, signal, () => reader.ready())) yield { type: "batch", ...batch };
+  for await (const batch of room.read(after, signal, { ready: () => reader.ready(), told })) yield { type: "batch", ...batch };
 }

@@ -23,18 +23,26 @@ export interface Decided {
   readonly state: SessionState;
   readonly prompts: ReadonlyMap<string, KnownPrompt>;
   readonly outcomes: ReadonlyMap<string, ApprovalOutcome>;
+  /** Seq of the last frame of each life that is over. */
+  readonly ends: ReadonlyMap<number, number>;
 }
 
-export const nothingDecided = (sessionId: string): Decided => ({ state: emptyState(sessionId), prompts: new Map(), outcomes: new Map() });
+export const nothingDecided = (sessionId: string): Decided => ({ state: emptyState(sessionId), prompts: new Map(), outcomes: new Map(), ends: new Map() });
 
 export function decide(decided: Decided, frame: Frame): Decided {
-  return { state: reduce(decided.state, frame), prompts: foldPrompts(decided.prompts, frame), outcomes: foldOutcomes(decided.outcomes, frame) };
+  return {
+    state: reduce(decided.state, frame),
+    prompts: foldPrompts(decided.prompts, frame),
+    outcomes: foldOutcomes(decided.outcomes, frame),
+    ends: frame.event.type === "session_stopped" ? new Map(decided.ends).set(frame.event.life, frame.seq) : decided.ends,
+  };
 }
 
 function foldPrompts(known: Decided["prompts"], { event, seq }: Frame): Decided["prompts"] {
   switch (event.type) {
     case "prompt_accepted":
-      return remember(known, event.prompt_id, { digest: event.digest, seq, became: event.became }, limits.prompt_ids_remembered);
+      // One that still waits is not forgotten: a repeat of it would run twice.
+      return remember(known, event.prompt_id, { digest: event.digest, seq, became: event.became }, limits.prompt_ids_remembered, isEnded);
     case "prompt_delivered":
       return amend(known, event.prompt_id, (prompt) => ({ ...prompt, outcome: "delivered", ...(prompt.became === "started" && { turnId: event.turn_id }) }));
     case "prompt_withdrawn":
@@ -65,12 +73,14 @@ function outcomeOf(event: EventOf<"approval_resolved">): ApprovalOutcome {
   };
 }
 
-/** Adds at the end; beyond `max` the oldest goes. A Map keeps the order of insertion. */
-function remember<V>(map: ReadonlyMap<string, V>, key: string, value: V, max: number): ReadonlyMap<string, V> {
+const isEnded = (prompt: KnownPrompt): boolean => prompt.outcome !== undefined;
+
+/** Adds at the end; beyond `max` the oldest that may go goes. A Map keeps the order of insertion. */
+function remember<V>(map: ReadonlyMap<string, V>, key: string, value: V, max: number, mayGo: (value: V) => boolean = () => true): ReadonlyMap<string, V> {
   const next = new Map(map).set(key, value);
-  for (const oldest of next.keys()) {
+  for (const [oldest, kept] of next) {
     if (next.size <= max) break;
-    next.delete(oldest);
+    if (mayGo(kept)) next.delete(oldest);
   }
   return next;
 }

@@ -31,6 +31,8 @@ export interface SeatsHost {
   seats(): readonly Seat[];
   /** False while the session cannot write or is over. */
   writable(): boolean;
+  /** The life has ended. */
+  over(): boolean;
   storeDriver(keys: DriverKeys): Promise<void>;
 }
 
@@ -42,13 +44,21 @@ export interface SeatRequest {
   readonly tokenId: string;
 }
 
+interface Taken {
+  readonly seatId: string;
+  readonly seq: number;
+  readonly stream: AbortController;
+}
+
 export const hashSeatSecret = (secret: string): string => createHash("sha256").update(secret).digest("hex");
 
 export class Seats {
   readonly #host: SeatsHost;
   readonly #held = new Map<string, Held>();
   /** A driver whose keys are being stored: the seat is as good as taken. */
-  #arriving: { label: string } | null = null;
+  #arriving: { readonly label: string; readonly secretHash: string; readonly taken: Promise<unknown> } | null = null;
+  /** Left while the session could not write; the frames follow when it can again. */
+  readonly #leftUnwritten = new Map<string, "detach" | "token_ended">();
 
   constructor(host: SeatsHost) {
     this.#host = host;
@@ -76,7 +86,9 @@ export class Seats {
    *          without an error when the seat is left
    * @throws SessiondError driver_taken, not_attached (the secret with another token), limit_reached, storage_failed
    */
-  async take(request: SeatRequest): Promise<{ seatId: string; seq: number; stream: AbortController }> {
+  async take(request: SeatRequest): Promise<Taken> {
+    // The same client again, before its first try was through: it must not be locked out by itself.
+    if (this.#arriving?.secretHash === hashSeatSecret(request.secret)) await this.#arriving.taken.catch(() => undefined);
     const known = this.#bySecret(request.secret);
     if (known !== undefined) return this.#resume(known, request.tokenId);
     const holder = this.#arriving ?? this.driver();
@@ -91,10 +103,7 @@ export class Seats {
       stream: new AbortController(),
       cancelGrace: null,
     };
-    if (role === "driver") await this.#storeFirst(held, request.label);
-    const seq = this.#host.apply({ type: "seat_taken", seat_id: held.seat_id, role, label: request.label });
-    this.#held.set(held.seat_id, held);
-    return { seatId: held.seat_id, seq, stream: held.stream ?? new AbortController() };
+    return role === "driver" ? this.#arrive(held, request.label) : this.#sit(held, role, request.label);
   }
 
   /** The stream of a seat has ended. Only the one that holds the seat now counts. */
@@ -108,6 +117,7 @@ export class Seats {
   /** Passes on a faulted session too: there the frame follows when the journal is open again. */
   detach(seatId: string): number {
     if (this.#host.writable()) return this.leave(seatId, "detach");
+    this.#leftUnwritten.set(seatId, "detach");
     this.#drop(seatId);
     return 0;
   }
@@ -122,8 +132,12 @@ export class Seats {
   tokensEnded(tokenIds: readonly string[], reason: SessiondError): void {
     for (const held of [...this.#held.values()]) {
       if (!tokenIds.includes(held.token_id)) continue;
-      if (this.#host.writable()) this.leave(held.seat_id, "token_ended", reason);
-      else this.#drop(held.seat_id, reason);
+      if (this.#host.writable()) {
+        this.leave(held.seat_id, "token_ended", reason);
+      } else {
+        this.#leftUnwritten.set(held.seat_id, "token_ended");
+        this.#drop(held.seat_id, reason);
+      }
     }
   }
 
@@ -133,12 +147,18 @@ export class Seats {
    */
   reconcile(stored: DriverKeys | null): void {
     for (const seat of this.#host.seats()) {
+      const left = this.#leftUnwritten.get(seat.seat_id);
+      if (left !== undefined) {
+        this.leave(seat.seat_id, left);
+        continue;
+      }
       if (!this.#held.has(seat.seat_id) && stored?.seat_id === seat.seat_id) this.#held.set(seat.seat_id, { ...stored, stream: null, cancelGrace: null });
       const held = this.#held.get(seat.seat_id);
       if (held === undefined) this.leave(seat.seat_id, "restart");
       else if (held.stream === null) this.#startGrace(held);
       else if (!seat.connected) this.#host.apply({ type: "seat_resumed", seat_id: seat.seat_id });
     }
+    this.#leftUnwritten.clear();
     const known = new Set(this.#host.seats().map((seat) => seat.seat_id));
     for (const seatId of this.#held.keys())
       if (!known.has(seatId)) this.#drop(seatId, new SessiondError("storage_failed", { reason: "the seat was taken while the journal failed" }));
@@ -155,7 +175,7 @@ export class Seats {
     return [...this.#held.values()].find((held) => held.secret_hash === hash);
   }
 
-  #resume(held: Held, tokenId: string): { seatId: string; seq: number; stream: AbortController } {
+  #resume(held: Held, tokenId: string): Taken {
     if (held.token_id !== tokenId) throw new SessiondError("not_attached");
     held.stream?.abort(new SessiondError("moved"));
     held.cancelGrace?.();
@@ -166,14 +186,24 @@ export class Seats {
     return { seatId: held.seat_id, seq, stream };
   }
 
-  /** The keys are on disk before anyone can see the driver, so that its grace survives any crash. */
-  async #storeFirst(held: Held, label: string): Promise<void> {
-    this.#arriving = { label };
+  /** A driver's keys are on disk before anyone can see it, so that its grace survives any crash. */
+  async #arrive(held: Held, label: string): Promise<Taken> {
+    const stored = this.#host.storeDriver({ seat_id: held.seat_id, secret_hash: held.secret_hash, token_id: held.token_id });
+    const taken = stored.then(() => this.#sit(held, "driver", label));
+    this.#arriving = { label, secretHash: held.secret_hash, taken };
     try {
-      await this.#host.storeDriver({ seat_id: held.seat_id, secret_hash: held.secret_hash, token_id: held.token_id });
+      return await taken;
     } finally {
       this.#arriving = null;
     }
+  }
+
+  #sit(held: Held, role: Role, label: string): Taken {
+    // The life may have ended since the caller looked, and nothing follows its last frame.
+    if (this.#host.over()) throw new SessiondError("session_stopped");
+    const seq = this.#host.apply({ type: "seat_taken", seat_id: held.seat_id, role, label });
+    this.#held.set(held.seat_id, held);
+    return { seatId: held.seat_id, seq, stream: (held.stream ??= new AbortController()) };
   }
 
   #startGrace(held: Held): void {

@@ -96,14 +96,16 @@ export class SessionLog {
    * @throws SessiondError storage_failed  and nothing has changed
    */
   async reopen(): Promise<void> {
-    const { opened } = await openJournal(this.#options, this.#journal.cutPoint);
-    await this.#journal.close().catch(() => undefined);
+    const failed = this.#journal;
+    await failed.settled();
+    const { opened } = await openJournal(this.#options, failed.cutPoint);
     opened.listeners.written = (frames) => this.#written(frames);
     opened.listeners.failed = (error) => this.#failed(error);
     this.#journal = this.room.journal = opened.journal;
     this.decided = this.#shown = opened.decided;
     this.transcript = opened.transcript;
     this.room.fault = undefined;
+    void failed.close().catch(() => undefined);
   }
 
   /** @throws SessiondError storage_failed */

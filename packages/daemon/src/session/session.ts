@@ -67,6 +67,7 @@ export class Session {
       apply: (event) => this.apply(event),
       seats: () => this.state.seats,
       writable: () => this.#writable,
+      over: () => !this.live || this.#retired,
       storeDriver: (keys) => options.storeDriver(keys),
     });
     this.log.onFault = () => this.#faulted();
@@ -182,9 +183,10 @@ export class Session {
       if (nextPrompt(this.state) !== undefined) this.apply({ type: "queue_held", cause: "interrupt" });
       await this.#abortTurn("interrupt");
     }
-    const seq = this.state.seq;
+    // Taken before the wait: what comes during it is not on disk.
+    const { seq, queue } = this.state;
     await this.log.durable(seq);
-    return { interrupted, seq, queue: this.state.queue };
+    return { interrupted, seq, queue };
   }
 
   /** End this life; a repeat gets the same answer. */
@@ -311,7 +313,7 @@ export class Session {
         apply: (event) => this.apply(event),
         durable: (seq) => this.log.durable(seq),
         drained: () => this.log.drained(),
-        ask: (id, question) => (running.cause === null ? this.#approvals.ask(id, question) : Promise.resolve({ allowed: false, reason: unrun[running.cause] })),
+        ask: (id, question) => (this.#turn === running && running.cause === null ? this.#approvals.ask(id, question) : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] })),
         kill: () => agent.close(),
       },
       turnId,

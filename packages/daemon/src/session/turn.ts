@@ -74,6 +74,7 @@ export class RunningTurn {
         await Promise.race([event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained(), abortion]);
       }
     } catch (error) {
+      if (signal.aborted && iterator !== null) return await this.#letGo(iterator);
       if (signal.aborted) return this.#abortedEnd();
       if (!(error instanceof SessiondError)) this.#host.report(error);
       if (iterator !== null) await this.#bounded(iterator);

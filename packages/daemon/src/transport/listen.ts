@@ -78,6 +78,8 @@ export function openDoor(options: DoorOptions): Door {
     },
     async close(ms) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // What was answered just now, such as `shut_down` itself, leaves before the goodbye.
+      await new Promise((resolve) => setImmediate(resolve));
       for (const client of sockets.clients) client.close(goingAway, "shutting_down");
       const cut = clock.after(ms, () => {
         for (const client of sockets.clients) client.terminate();

@@ -3,12 +3,15 @@ import type { Handler } from "./verb.ts";
 
 export const mintToken: Handler<"mint_token"> = async ({ input, grant, daemon }) => {
   const { entry, tokens } = await tokensOf(daemon, grant, input.session_id);
-  return tokens.mint({
-    right: input.right,
-    label: input.label,
-    life: daemon.host.life(entry).life,
-    origin: grant.kind,
-    ...(input.ttl_ms !== undefined && { ttl_ms: input.ttl_ms }),
-    ...(grant.kind === "token" && { parent: grant.token.token_id }),
-  });
+  return tokens.mint(
+    {
+      right: input.right,
+      label: input.label,
+      life: daemon.host.life(entry).life,
+      origin: grant.kind,
+      ...(input.ttl_ms !== undefined && { ttl_ms: input.ttl_ms }),
+      ...(grant.kind === "token" && { parent: grant.token.token_id }),
+    },
+    (tokenId) => daemon.host.holdsSeat(entry.id, tokenId),
+  );
 };

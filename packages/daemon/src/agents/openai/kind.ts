@@ -63,7 +63,7 @@ class OpenaiAgent implements Agent {
     const { limits, sleep } = options;
     this.#model =
       context.model === practiceModel
-        ? new ChatModel({ apiKey: practiceModel, baseURL: "http://practice.invalid/v1", limits, fetch: practiceFetch, sleep })
+        ? new ChatModel({ apiKey: "none-is-needed", baseURL: "http://practice.invalid/v1", limits, fetch: practiceFetch, sleep })
         : // Local servers want no key but refuse an empty one.
           new ChatModel({ apiKey: options.apiKey || "none", baseURL: options.baseURL || officialURL, limits, fetch: options.fetch, sleep });
   }

@@ -53,7 +53,7 @@ function reportOf(messages: readonly PracticeMessage[]): string {
 function said(result: string): string {
   const refused = /^The user refused this call: ([^]*)/.exec(result);
   if (refused !== null) return `You refused it: ${refused[1]}`;
-  const [first = "", ...rest] = result.trimEnd().split("\n");
+  const [first = "", ...rest] = result.trim().split("\n");
   return first.slice(0, 200) + (rest.length > 0 ? ` (and ${rest.length} more ${rest.length === 1 ? "line" : "lines"})` : "");
 }
 

@@ -1,0 +1,129 @@
+import { resolve } from "node:path";
+import { text as readAll } from "node:stream/consumers";
+import { Option, type Command } from "commander";
+import type { Host, Session } from "@sessiond/client";
+import { converse } from "../conversing.ts";
+import { takeSeat, type Answering, type Desk } from "../driving.ts";
+import { exitCodes, exitOf, Failure, sentenceOf } from "../exit-codes.ts";
+import { Follower } from "../follower.ts";
+import { onGoodbye } from "../interrupts.ts";
+import { Keyboard } from "../keyboard.ts";
+import { noticeOn } from "../notice.ts";
+import { jsonOption, wholeNumber, withExamples, workdirOption } from "../options.ts";
+import { judge, promptOnce } from "../prompting.ts";
+import { reach } from "../reach.ts";
+import { foreignLine, Screen } from "../screen.ts";
+import { JsonLines } from "../shower.ts";
+import { Transcript } from "../transcript.ts";
+
+interface RunOptions {
+  readonly workdir?: string;
+  readonly approve?: true;
+  readonly reject?: true;
+  readonly whenDriven: "wait" | "fail";
+  readonly json?: true;
+  readonly model?: string;
+  readonly agent?: string;
+  readonly timeout?: number;
+}
+
+export function declare(command: Command): void {
+  withExamples(
+    command
+      .argument("[prompt]", "what to do; `-` reads it from stdin; none, on a terminal: line by line")
+      .addOption(workdirOption())
+      .option("--approve", "allow whatever the agent asks for in this prompt's turn")
+      .option("--reject", "refuse whatever it asks for")
+      .addOption(new Option("--when-driven <what>", "when another client drives the session").choices(["wait", "fail"]).default("fail"))
+      .addOption(jsonOption("print each event as one line of JSON, and a last line with the outcome"))
+      .option("--model <name>", "the model, where a life of the session begins; `practice` needs no key")
+      .option("--agent <name>", "the agent, likewise")
+      .option("--timeout <ms>", "stop waiting after that long; the turn goes on", wholeNumber)
+      .addHelpText("after", "\nThe agent's words go to stdout, everything else to stderr. Ctrl-C interrupts the turn; a second one leaves."),
+    'sessiond run "why does the build fail?"',
+    'sessiond run --model practice "read README.md"',
+    "git diff | sessiond run --reject -",
+    'sessiond run --json --approve "run npm test" | jq -r .type',
+  ).action((prompt: string | undefined, options: RunOptions) => run(prompt, options));
+}
+
+async function run(given: string | undefined, options: RunOptions): Promise<void> {
+  if (options.approve && options.reject) throw new Failure("usage", "Choose --approve or --reject, not both.");
+  const prompt = given === "-" || (given === undefined && !process.stdin.isTTY) ? await promptFromStdin() : given;
+  if (prompt?.trim() === "") throw new Failure("usage", 'The prompt is empty. Say what to do: `sessiond run "read README.md"`.');
+  if (prompt === undefined && options.json) throw new Failure("usage", "--json needs a prompt.");
+  onGoodbye();
+  const host = await reach("run");
+  const session = await sessionOf(host, options);
+  const screen = new Screen(process.stdout, process.stderr);
+  const notice = noticeOn(screen);
+  const json = options.json ? new JsonLines(process.stdout) : null;
+  try {
+    const seat = await takeSeat(session, options.whenDriven, notice);
+    const transcript = json ?? new Transcript(screen, { history: 0, surroundings: prompt === undefined, ownSeat: () => seat.seatId });
+    const follower = new Follower(seat, transcript, notice);
+    const desk: Desk = { seat, follower, keyboard: new Keyboard(process.stdin, process.stderr), notice };
+    const answering: Answering = options.approve ? "approve" : options.reject ? "reject" : "ask";
+    await follower.until(() => follower.caughtUp);
+    if (prompt === undefined) {
+      notice(`session of ${session.workdir}, model ${seat.state.model || "not set"}. Ctrl-D or /detach leaves; the work goes on`);
+      process.exitCode = await converse({ ...desk, answering });
+      return;
+    }
+    const turn = await promptOnce(desk, { prompt, answering, timeoutMs: options.timeout });
+    screen.close();
+    let verdict: unknown = null;
+    try {
+      judge(turn, follower.refusedIn(turn.turnId));
+    } catch (error) {
+      verdict = error;
+    }
+    json?.line({
+      type: "result",
+      session_id: session.id,
+      prompt_id: turn.promptId,
+      turn_id: turn.turnId,
+      stop_reason: turn.stopReason,
+      ...(turn.error && { error: turn.error }),
+      ...(turn.text !== undefined && { text: turn.text }),
+      exit_code: verdict === null ? exitCodes.done : exitCodes[exitOf(verdict)],
+    });
+    if (verdict !== null) throw new Told(verdict);
+  } catch (error) {
+    screen.close();
+    if (error instanceof Told) throw error.cause;
+    json?.line({ type: "result", session_id: session.id, exit_code: exitCodes[exitOf(error)], error: { code: codeOf(error), message: sentenceOf(error) } });
+    throw error;
+  }
+}
+
+/** @throws Failure usage, where the session's life began with another model or agent than was asked for */
+async function sessionOf(host: Host, { workdir = ".", model, agent }: RunOptions): Promise<Session> {
+  const directory = resolve(workdir);
+  const session = await host.sessionForWorkdir(directory, { model, agent });
+  if (session.differs.length === 0) return session;
+  const facts = await session.info();
+  // A life in which nothing was ever done is no loss: the first try of somebody who had named no model yet.
+  if (facts.turns === 0 && facts.queue.length === 0 && facts.seats.length === 0) {
+    await session.stop();
+    return host.sessionForWorkdir(directory, { model, agent });
+  }
+  const kept = session.differs.map((name) => `${name} ${foreignLine(facts[name]) || "(none named)"}`).join(" and ");
+  throw new Failure(
+    "usage",
+    `This session's life began with ${kept} and keeps it. \`sessiond stop\` ends that life; its conversation is kept, and this command then begins the next one.`,
+  );
+}
+
+/** A failure whose line of JSON was printed already. */
+class Told extends Error {
+  constructor(cause: unknown) {
+    super("told", { cause });
+  }
+}
+
+const codeOf = (error: unknown): string => (error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : exitOf(error));
+
+async function promptFromStdin(): Promise<string> {
+  return (await readAll(process.stdin)).trimEnd();
+}

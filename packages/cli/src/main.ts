@@ -1,0 +1,80 @@
+import { Command, CommanderError } from "commander";
+import { escapeDeceptive, version } from "@sessiond/shared";
+import { exitCodes, exitCodesHelp, exitOf, sentenceOf } from "./exit-codes.ts";
+import { isLeaving, leave } from "./leaving.ts";
+
+/**
+ * The `sessiond` command. Only the file of the subcommand that was named is loaded, because
+ * start-up time is felt; the others are known here by their sentence alone.
+ */
+export interface Declared {
+  /** Adds options, examples and the action to its command. */
+  declare(command: Command): void;
+}
+
+const subcommands: Readonly<Record<string, readonly [summary: string, load: () => Promise<Declared>]>> = {
+  run: ["send a prompt to this directory's session and show what happens", () => import("./commands/run.ts")],
+  attach: ["come back to a session as its driver, or watch it with --view", () => import("./commands/attach.ts")],
+  send: ["leave a prompt and go; the work happens without you", () => import("./commands/send.ts")],
+  approve: ["answer a question that waits for permission", () => import("./commands/approve.ts")],
+  interrupt: ["end the running turn; the session stays", () => import("./commands/interrupt.ts")],
+  stop: ["end a session; its conversation is kept", () => import("./commands/stop.ts")],
+  ls: ["list sessions", () => import("./commands/ls.ts")],
+  status: ["say how the daemon is", () => import("./commands/status.ts")],
+  up: ["start the daemon by hand, to stay until `sessiond down`", () => import("./commands/up.ts")],
+  down: ["end the daemon; sessions go on at its next start", () => import("./commands/down.ts")],
+  queue: ["list, withdraw or release queued prompts", () => import("./commands/queue.ts")],
+  token: ["mint, list and revoke tokens of a session", () => import("./commands/token.ts")],
+};
+
+const argv = process.argv.slice(2);
+const named = argv.find((word) => !word.startsWith("-") && word !== "help");
+const hinted = named !== undefined && Object.hasOwn(subcommands, named) ? `${named} ` : "";
+
+async function main(): Promise<void> {
+  const program = new Command("sessiond")
+    .description("tmux for coding agents: one driver, any number of watchers, nothing lost.")
+    .version(version, "-V, --version", "print the version")
+    .helpCommand("help [command]", "show help for a command")
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureOutput({ writeErr: () => undefined, outputError: () => undefined })
+    .addHelpText("after", `\nExamples:\n  $ sessiond run "explain this project"\n  $ sessiond ls\n  $ sessiond help run\n\n${exitCodesHelp}`);
+  for (const [name, [summary, load]] of Object.entries(subcommands)) {
+    const command = program.command(name).description(summary).summary(summary);
+    if (name === named) (await load()).declare(command);
+  }
+  if (argv.length === 0) return program.outputHelp();
+  await program.parseAsync([...argv], { from: "user" });
+}
+
+function failed(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.done;
+    complain(`${error.message.replace(/^error: /, "").replace(/\n/g, " ")}. See \`sessiond ${hinted}--help\``);
+    return exitCodes.usage;
+  }
+  if (!isLeaving()) complain(sentenceOf(error));
+  return exitCodes[exitOf(error)];
+}
+
+function complain(sentence: string): void {
+  const line = escapeDeceptive(
+    sentence
+      .replace(/\s*\n\s*/g, " ")
+      .replace(/(?<!\.)\.\.(?=\s|$)/g, ".") // a reason that is a sentence, within a sentence
+      .trim(),
+  );
+  process.stderr.write(`sessiond: ${/[.!?]$/.test(line) ? line : `${line}.`}\n`);
+}
+
+/** Whoever reads our output has enough: go quietly, leaving the seat. Not a failure of ours. */
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => void leave(error.code === "EPIPE" ? exitCodes.done : exitCodes.failed));
+}
+process.on("uncaughtException", (error) => void leave(failed(error)));
+
+await main().then(
+  () => leave(Number(process.exitCode ?? exitCodes.done)),
+  (error: unknown) => leave(failed(error)),
+);

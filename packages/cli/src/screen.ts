@@ -1,0 +1,78 @@
+import { escapeDeceptive } from "@sessiond/shared";
+
+/**
+ * What the command prints: plain lines, no cursor movements. What a model, a tool or another
+ * client wrote passes through `foreign` first, so that it cannot give orders to the terminal.
+ */
+export interface Sink {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}
+
+const styles = { plain: "", dim: "\u001b[2m", bold: "\u001b[1m", red: "\u001b[31m", green: "\u001b[32m", yellow: "\u001b[33m", cyan: "\u001b[36m" } as const;
+export type Style = keyof typeof styles;
+
+export const foreign = (text: string): string => escapeDeceptive(text.replaceAll("\r\n", "\n"));
+/** The same on one line, for a label or a title. */
+export const foreignLine = (text: string): string => foreign(text).replace(/\s*\n\s*/g, " ⏎ ");
+
+export function painted(text: string, style: Style, on: boolean): string {
+  return on && style !== "plain" && text !== "" ? `${styles[style]}${text}\u001b[0m` : text;
+}
+
+/** Colour only where a person looks, and wants it. */
+export const colourOn = (sink: Sink, env: NodeJS.ProcessEnv = process.env): boolean => sink.isTTY === true && !env["NO_COLOR"];
+
+/** A run of text that belongs together: pieces of one block continue its last line. */
+export interface Block {
+  readonly key: string;
+  /** `main` is what a script keeps; `aside` is for whoever looks on. */
+  readonly to: "main" | "aside";
+  /** At the beginning of each line. */
+  readonly prefix?: string;
+  readonly style?: Style;
+}
+
+export class Screen {
+  readonly #sinks: Readonly<Record<"main" | "aside", Sink>>;
+  #open: { readonly block: Block; lineOpen: boolean } | null = null;
+
+  constructor(main: Sink, aside: Sink) {
+    this.#sinks = { main, aside };
+  }
+
+  /** Appends to a block; another block's line is closed first. The text must be safe to show. */
+  write(block: Block, text: string): void {
+    if (text === "") return;
+    if (this.#open?.block.key !== block.key) this.close();
+    const open = (this.#open ??= { block, lineOpen: false });
+    const sink = this.#sinks[block.to];
+    const colour = colourOn(sink);
+    let out = "";
+    for (const [index, piece] of text.split("\n").entries()) {
+      if (index > 0) {
+        if (!open.lineOpen) out += painted((block.prefix ?? "").trimEnd(), "dim", colour);
+        out += "\n";
+        open.lineOpen = false;
+      }
+      if (piece === "") continue;
+      if (!open.lineOpen) out += painted(block.prefix ?? "", "dim", colour);
+      out += painted(piece, block.style ?? "plain", colour);
+      open.lineOpen = true;
+    }
+    sink.write(out);
+  }
+
+  /** Whole lines beside the text. */
+  line(text: string, style: Style = "plain"): void {
+    this.close();
+    const sink = this.#sinks.aside;
+    sink.write(`${painted(text, style, colourOn(sink))}\n`);
+  }
+
+  /** Ends a line that was left open. */
+  close(): void {
+    if (this.#open?.lineOpen) this.#sinks[this.#open.block.to].write("\n");
+    this.#open = null;
+  }
+}

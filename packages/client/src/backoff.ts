@@ -1,0 +1,32 @@
+import { limits } from "@sessiond/shared";
+
+const firstMs = 20;
+
+/** Pauses between tries: doubling up to `redial_ms_max`, jittered so that many clients do not come at once. */
+export class Backoff {
+  #tries = 0;
+
+  reset(): void {
+    this.#tries = 0;
+  }
+
+  /** @throws the signal's reason when it aborts first */
+  wait(signal: AbortSignal): Promise<void> {
+    const most = Math.min(limits.redial_ms_max, firstMs * 2 ** this.#tries++);
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      };
+      const timer = setTimeout(
+        () => {
+          signal.removeEventListener("abort", abort);
+          resolve();
+        },
+        most * (0.5 + Math.random() / 2),
+      );
+      if (signal.aborted) abort();
+      else signal.addEventListener("abort", abort, { once: true });
+    });
+  }
+}

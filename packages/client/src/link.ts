@@ -1,0 +1,154 @@
+import { createTRPCClient, getUntypedClient, TRPCClientError, type TRPCLink } from "@trpc/client";
+import { observable } from "@trpc/server/observable";
+import { protocol, rangeText, SessiondError, verbs, type Auth, type SessiondRouter, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
+import { Exchange } from "./exchange.ts";
+import type { Dial } from "./wire.ts";
+
+/**
+ * One connection that has said hello, as a tRPC client on a link of our own. The stock
+ * wsLink waits a timer tick before each call and reconnects by rules of its own; this one
+ * sends at once and never reconnects: who holds it decides that.
+ *
+ * The only file of the client that imports tRPC, and the seam where types are asserted:
+ * the verb table says what goes in and comes out.
+ */
+export type Hello = VerbOutput<"hello">;
+export type Call<V extends VerbName> = VerbInput<V> & { readonly auth?: Auth };
+
+export interface StreamListener<V extends VerbName> {
+  data(item: VerbOutput<V>): void;
+  /** Once: null when the daemon completed the stream. */
+  ended(error: SessiondError | null): void;
+}
+
+export class Link {
+  readonly hello: Hello;
+  readonly #exchange: Exchange;
+  readonly #trpc: Untyped;
+
+  private constructor(hello: Hello, exchange: Exchange, trpc: Untyped) {
+    this.hello = hello;
+    this.#exchange = exchange;
+    this.#trpc = trpc;
+  }
+
+  /**
+   * Dials and agrees on a protocol version.
+   *
+   * @throws SessiondError `daemon_unreachable` (detail `nobody` where nothing listens), `protocol_mismatch`, or the signal's reason
+   */
+  static async open(dial: Dial, { signal, ended }: { signal: AbortSignal; ended(link: Link, error: SessiondError): void }): Promise<Link> {
+    if (signal.aborted) throw signal.reason;
+    let link: Link | null = null;
+    const { promise, resolve, reject } = deferred();
+    const exchange = new Exchange(dial, { opened: resolve, ended: (error) => (link === null ? reject(error) : ended(link, error)) });
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      await promise;
+      const trpc = getUntypedClient(createTRPCClient<SessiondRouter>({ links: [exchangeLink(exchange)] }));
+      const hello = await called<"hello">(trpc.query("hello", { protocol: { ...protocol } } satisfies VerbInput<"hello">, { signal }));
+      if (hello.protocol < protocol.min || hello.protocol > protocol.max)
+        throw new SessiondError("protocol_mismatch", { client: rangeText(protocol), daemon: rangeText(hello.range) });
+      exchange.requestBytesMax = hello.limits["request_bytes_max"] ?? exchange.requestBytesMax;
+      const { heartbeat_ms: every, heartbeat_wait_ms: wait } = hello.limits;
+      if (every !== undefined && wait !== undefined) exchange.wire.heartbeat(every, wait);
+      return (link = new Link(hello, exchange, trpc));
+    } catch (error) {
+      exchange.close();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  /** @throws SessiondError: the daemon's refusal, `daemon_unreachable` with detail `lost`, or the signal's reason */
+  call<V extends VerbName>(verb: V, input: Call<V>, signal: AbortSignal): Promise<VerbOutput<V>> {
+    return called<V>(verbs[verb].kind === "query" ? this.#trpc.query(verb, input, { signal }) : this.#trpc.mutation(verb, input, { signal }));
+  }
+
+  /** @returns what stops the stream; `ended` is not called after that */
+  subscribe<V extends VerbName>(verb: V, input: Call<V>, listener: StreamListener<V>): () => void {
+    const subscription = this.#trpc.subscription(verb, input, {
+      // Tracked values arrive as {id, data}; the id is the cursor, which our items carry themselves.
+      onData: (value) => listener.data((value as { data: VerbOutput<V> }).data),
+      onError: (error) => listener.ended(sessiondErrorOf(error)),
+      onStopped: () => listener.ended(null),
+    });
+    return () => subscription.unsubscribe();
+  }
+
+  /** It has ended; nothing can be sent on it any more. */
+  get broken(): boolean {
+    return this.#exchange.ended;
+  }
+
+  pause(): void {
+    this.#exchange.wire.pause();
+  }
+
+  resume(): void {
+    this.#exchange.wire.resume();
+  }
+
+  close(): void {
+    this.#exchange.close();
+  }
+}
+
+type Untyped = ReturnType<typeof getUntypedClient<SessiondRouter>>;
+
+async function called<V extends VerbName>(reply: Promise<unknown>): Promise<VerbOutput<V>> {
+  try {
+    return (await reply) as VerbOutput<V>;
+  } catch (error) {
+    throw sessiondErrorOf(error);
+  }
+}
+
+function sessiondErrorOf(error: unknown): SessiondError {
+  if (error instanceof SessiondError) return error;
+  if (error instanceof Error && error.cause instanceof SessiondError) return error.cause;
+  return new SessiondError("internal", {}, { cause: error });
+}
+
+/** The terminating link: one exchange, no queue, no batch, no timer. */
+function exchangeLink(exchange: Exchange): TRPCLink<SessiondRouter> {
+  return () =>
+    ({ op }) =>
+      observable((observer) => {
+        const fail = (error: SessiondError): void => observer.error(TRPCClientError.from(error));
+        const forget = exchange.request(
+          { id: op.id, method: op.type, path: op.path, input: op.input },
+          {
+            data: (data) => {
+              observer.next({ result: { type: "data", data } });
+              if (op.type !== "subscription") observer.complete();
+            },
+            done: () => {
+              observer.next({ result: { type: "stopped" } });
+              observer.complete();
+            },
+            failed: fail,
+          },
+        );
+        const abort = (): void => fail(op.signal?.reason);
+        if (op.signal?.aborted) abort();
+        else op.signal?.addEventListener("abort", abort, { once: true });
+        return () => {
+          op.signal?.removeEventListener("abort", abort);
+          forget();
+        };
+      });
+}
+
+/** Node 20 has no Promise.withResolvers. */
+function deferred(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = () => undefined;
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,135 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { existsSync, realpathSync } from "node:fs";
+import { createRequire } from "node:module";
+import { delimiter, dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { limits, SessiondError } from "@sessiond/shared";
+
+/**
+ * Connect-or-start. Any number of processes may start a daemon at once: a kernel lock in the
+ * daemon lets one through and the others exit by themselves, so nothing is decided here.
+ * A daemon that still drains may hold that lock; ours is then started again.
+ */
+export interface StartOptions {
+  readonly env: NodeJS.ProcessEnv;
+  readonly bin?: string | undefined;
+  readonly stateDir?: string | undefined;
+  readonly runtimeDir?: string | undefined;
+  /** What the daemon is told: one that a client started leaves by itself when idle. `client` unless given. */
+  readonly startedBy?: "client" | "hand" | undefined;
+}
+
+/** Failed starts in a row, each with an exit code other than 0, after which it is the installation that fails. */
+const failuresMax = 4;
+const pollMs = { first: 5, most: 100 };
+
+/**
+ * @param answers  dials once; true when a daemon said hello
+ * @throws SessiondError `daemon_unreachable` with the reason
+ */
+export async function startDaemon(options: StartOptions, answers: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
+  const file = findDaemon(options);
+  const deadline = performance.now() + limits.daemon_start_wait_ms;
+  let child = spawnDaemon(file, options);
+  let failures = 0;
+  let pause = pollMs.first;
+  while (!(await answers())) {
+    if (signal.aborted) throw signal.reason;
+    if (performance.now() > deadline) throw unreachable(`${file} was started and did not answer within ${limits.daemon_start_wait_ms} ms`);
+    const exit = exitOf(child);
+    if (exit !== null) {
+      if (exit !== 0) failures++;
+      if (failures >= failuresMax) throw unreachable(`${file} was started and ended with ${exit}; \`sessiond up --foreground\` shows why`);
+      pause = pollMs.most * 2 ** failures;
+    }
+    await sleep(pause, undefined, { signal }).catch(() => undefined);
+    pause = Math.min(pollMs.most, pause * 2);
+    if (exit !== null && !(await answers())) child = spawnDaemon(file, options);
+  }
+}
+
+/**
+ * The daemon's file: option, `SESSIOND_BIN`, the package beside this one, `sessiond` on PATH.
+ *
+ * @throws SessiondError `daemon_unreachable` with the install line
+ */
+export function findDaemon({ bin, env }: Pick<StartOptions, "bin" | "env">): string {
+  const named = bin ?? (env["SESSIOND_BIN"] || undefined);
+  if (named !== undefined) {
+    if (!existsSync(named)) throw unreachable(`${named} does not exist`);
+    return daemonBeside(named);
+  }
+  const found = [besideBundle(), packageBeside(), onPath(env["PATH"])].find((file) => file !== null && existsSync(file));
+  if (found == null) throw unreachable("sessiond is not installed here: run `npm install -g sessiond`");
+  return found;
+}
+
+/** The command and the daemon are bundles side by side; the command's name may be a link to its. */
+function daemonBeside(file: string): string {
+  const real = realpathSync(file);
+  const sibling = join(dirname(real), "daemon.js");
+  return existsSync(sibling) ? sibling : real;
+}
+
+/** This code may be bundled into the command itself. */
+const besideBundle = (): string => fileURLToPath(new URL("./daemon.js", import.meta.url));
+
+function packageBeside(): string | null {
+  try {
+    return join(dirname(createRequire(import.meta.url).resolve("sessiond/package.json")), "dist", "daemon.js");
+  } catch {
+    return null;
+  }
+}
+
+function onPath(path: string | undefined): string | null {
+  const command = (path ?? "")
+    .split(delimiter)
+    .filter(Boolean)
+    .map((directory) => join(directory, "sessiond"))
+    .find((file) => existsSync(file));
+  return command === undefined ? null : daemonBeside(command);
+}
+
+/**
+ * The daemon as a child that has this terminal; what ends this process is passed on to it.
+ *
+ * @returns its exit code: 0 also when another daemon was there already
+ * @throws SessiondError `daemon_unreachable` when there is no daemon to run
+ */
+export function runDaemon(options: StartOptions): Promise<number> {
+  const [command, args] = commandLine(findDaemon(options), { ...options, startedBy: "hand" });
+  const child = spawn(command, args, { stdio: "inherit", env: options.env });
+  const passOn = (signal: NodeJS.Signals): void => void child.kill(signal);
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const signal of signals) process.on(signal, passOn);
+  return new Promise((resolve, reject) => {
+    child.once("error", (error) => reject(unreachable(`${command} could not be run: ${error.message}`)));
+    child.once("exit", (code) => {
+      for (const signal of signals) process.off(signal, passOn);
+      resolve(code ?? 1);
+    });
+  });
+}
+
+function commandLine(file: string, { stateDir, runtimeDir, startedBy = "client" }: StartOptions): [command: string, args: string[]] {
+  const args = ["--started-by", startedBy];
+  if (stateDir !== undefined) args.push("--state-dir", stateDir);
+  if (runtimeDir !== undefined) args.push("--runtime-dir", runtimeDir);
+  return /\.[cm]?js$/.test(file) ? [process.execPath, [file, ...args]] : [file, args];
+}
+
+function spawnDaemon(file: string, options: StartOptions): ChildProcess {
+  const [command, args] = commandLine(file, options);
+  const child = spawn(command, args, { detached: true, stdio: "ignore", env: options.env, cwd: "/" });
+  // Without a listener a failed spawn would end this process; `exitOf` sees it.
+  child.on("error", () => undefined);
+  child.unref();
+  return child;
+}
+
+/** Null while it runs. A program that could not be run at all has no pid. */
+const exitOf = ({ pid, exitCode, signalCode }: ChildProcess): number | string | null => (pid === undefined ? "no start" : (exitCode ?? signalCode));
+
+const unreachable = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason });

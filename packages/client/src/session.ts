@@ -1,0 +1,144 @@
+import { readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
+import type { CallOptions } from "./call-limit.ts";
+import { Connection } from "./connection.ts";
+import type { Door } from "./door.ts";
+import { DriverSeat } from "./driver-seat.ts";
+import { newSeatSecret } from "./ids.ts";
+import { ViewerSeat } from "./seat.ts";
+import { SeatStream } from "./seat-stream.ts";
+import { SessionHandle } from "./session-handle.ts";
+
+export interface AttachViewer extends CallOptions {
+  readonly as: "viewer";
+  /** How others see this seat: 1 to 64 characters; the client's name unless given. */
+  readonly label?: string | undefined;
+}
+
+export interface AttachDriver extends CallOptions {
+  readonly as: "driver";
+  readonly label?: string | undefined;
+  /** Become a viewer where the driver's seat is taken, instead of failing with `driver_taken`. */
+  readonly fallback?: undefined;
+}
+
+export interface AttachDriverOrViewer extends Omit<AttachDriver, "fallback"> {
+  readonly fallback: "viewer";
+}
+
+/** What `authorize` tells: the token's id, right, label, expiry, and whether it belongs to an ended life. */
+export type Authorization = VerbOutput<"authorize">;
+
+export interface SessionParts {
+  readonly calls: Connection;
+  readonly token: string;
+  readonly workdir: string;
+  readonly clientName: string;
+  readonly created?: boolean;
+  readonly differs?: readonly ("agent" | "model")[];
+  /** The token's id, when this handle got the token and so ends it. */
+  readonly ownTokenId?: string;
+  readonly hostKey?: string | undefined;
+  /** The connection is this session's alone. */
+  readonly ownCalls?: boolean;
+  readonly closed?: (session: Session) => void;
+}
+
+/**
+ * One session, held by a token. Seats taken through it are left, and its token is revoked,
+ * when it is closed; a token that came from elsewhere (`fromToken`) is left alone.
+ */
+export class Session extends SessionHandle {
+  readonly workdir: string;
+  /** A secret. Whoever has it may do what this handle may. */
+  readonly token: string;
+  /** The call that made this handle began a life of the session. */
+  readonly created: boolean;
+  /** Options that were asked for and differ from those of the running life. */
+  readonly differs: readonly ("agent" | "model")[];
+  readonly #parts: SessionParts;
+  readonly #seats = new Set<ViewerSeat>();
+  #closed: Promise<void> | null = null;
+
+  constructor(id: string, parts: SessionParts) {
+    const auth: Auth = { token: parts.token };
+    super(parts.calls, { id, auth, mintAuth: parts.hostKey === undefined ? auth : { host_key: parts.hostKey } });
+    this.workdir = parts.workdir;
+    this.token = parts.token;
+    this.created = parts.created ?? false;
+    this.differs = parts.differs ?? [];
+    this.#parts = parts;
+  }
+
+  /** A session from a token alone, on a connection of its own. @throws SessiondError `unauthenticated`, `daemon_unreachable` */
+  static async fromToken(token: string, { door, clientName, ...options }: CallOptions & { door: Door; clientName: string }): Promise<Session> {
+    const claim = readToken(token);
+    if (claim === null) throw new SessiondError("unauthenticated");
+    const calls = new Connection(door);
+    try {
+      await calls.open(options);
+      const { workdir } = await calls.call("session_info", { session_id: claim.sessionId }, { token }, options);
+      return new Session(claim.sessionId, { calls, token, workdir, clientName, ownCalls: true });
+    } catch (error) {
+      calls.close();
+      throw error;
+    }
+  }
+
+  /** What this handle's token allows, as the daemon sees it. */
+  authorize(options: CallOptions = {}): Promise<Authorization> {
+    return this.calls.call("authorize", { session_id: this.id }, this.auth, options);
+  }
+
+  /**
+   * Takes a seat on a connection of its own; resolves with its first state.
+   *
+   * @throws SessiondError `driver_taken` with the holder's label, `session_stopped`, `role_too_small`, `limit_reached`, …
+   */
+  attach(request: AttachDriver): Promise<DriverSeat>;
+  attach(request: AttachViewer): Promise<ViewerSeat>;
+  attach(request: AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat>;
+  async attach(request: AttachDriver | AttachViewer | AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat> {
+    if (this.#closed !== null) throw new SessiondError("daemon_unreachable", { reason: "this handle is closed" });
+    const auth: Auth = { ...this.auth, seat_secret: newSeatSecret() };
+    const fallback = request.as === "driver" ? request.fallback : undefined;
+    const stream = new SeatStream(this.calls.door, { sessionId: this.id, role: request.as, label: request.label ?? this.#parts.clientName, fallback, auth });
+    const parts = { stream, calls: this.calls, auth, sessionId: this.id };
+    try {
+      await stream.open(request);
+    } catch (error) {
+      // Given up before the answer: the seat may be taken all the same, and nobody else has its secret.
+      if (error instanceof SessiondError && (error.code === "cancelled" || error.code === "timeout"))
+        void this.calls.call("detach", { session_id: this.id }, auth, { once: true }).catch(() => undefined);
+      throw error;
+    }
+    const seat = stream.seat?.role === "driver" ? new DriverSeat(parts) : new ViewerSeat(parts);
+    this.#seats.add(seat);
+    void seat.ended.then(() => this.#seats.delete(seat));
+    return seat;
+  }
+
+  /** Leaves all seats and revokes the token if this handle got it. Never fails, and never stops the session. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#seats].map((seat) => seat.detach()));
+    const { ownTokenId, ownCalls, hostKey, closed } = this.#parts;
+    if (ownTokenId !== undefined) {
+      // The host key where there is one: a control token of an ended life may not act any more.
+      const auth: Auth = hostKey === undefined ? this.auth : { host_key: hostKey };
+      await this.calls.call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, { once: true, timeoutMs: goodbyeMs }).catch(() => undefined);
+    }
+    if (ownCalls === true) this.calls.close();
+    closed?.(this);
+  }
+}
+
+/** A token that is not revoked here ends after a day without use; waiting longer is not worth it. */
+const goodbyeMs = 2_000;

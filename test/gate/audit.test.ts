@@ -1,0 +1,170 @@
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { limits } from "@sessiond/shared";
+import { at, hold, idOf, makeWorkdir, makeWorld, seatSecretOf, type World } from "../support/gate-world.ts";
+import { RawSocket } from "../support/raw-socket.ts";
+
+interface Line {
+  readonly at: string;
+  readonly verb: string;
+  readonly outcome: string;
+  readonly ms?: number;
+  readonly session?: string;
+  readonly seat?: string;
+  readonly token?: string;
+  readonly count?: number;
+}
+
+let world: World;
+beforeEach(async () => void (world = await makeWorld()));
+afterEach(() => world.close());
+
+let marks = 0;
+beforeEach(() => void (marks = 0));
+const isMark = (line: Line) => line.verb === "interrupt" && line.session === world.foreignSessionId;
+
+/** Lines are written in order, so once a mark's line is there, so are all before it. */
+async function lines(): Promise<Line[]> {
+  const { daemon, foreignSessionId, auths } = world;
+  await daemon.call("interrupt", { session_id: foreignSessionId, turn_id: idOf("trn", "M") }, auths.owner);
+  marks += 1;
+  const path = at(daemon, "audit.jsonl");
+  const read = () => (existsSync(path) ? readFileSync(path, "utf8").trimEnd().split("\n") : []).filter(Boolean).map((line) => JSON.parse(line) as Line);
+  await expect.poll(() => read().filter(isMark)).toHaveLength(marks);
+  return read().filter((line) => !isMark(line));
+}
+
+async function linesOf(work: () => Promise<unknown>): Promise<Line[]> {
+  const before = (await lines()).length;
+  await work();
+  return (await lines()).slice(before);
+}
+
+const tokenIdOf = async (auth: { token?: string }) => (await world.daemon.call("authorize", { session_id: world.sessionId }, auth)).token_id;
+const refused = (call: Promise<unknown>) => call.then(() => expect.unreachable("it was let in"), () => undefined);
+
+test("B8 each mutation leaves one line: time, verb, session, seat, token, outcome, milliseconds", async () => {
+  const { daemon, sessionId: session_id, auths, facts, driverSeatId, clock } = world;
+  const token = await tokenIdOf(auths.driver);
+  const found = await linesOf(async () => {
+    await daemon.call("send_prompt", { session_id, prompt_id: idOf("prm", "A"), parts: [{ type: "text", text: "say hi" }], when_busy: "queue" }, auths.driver);
+    await daemon.call("mint_token", { session_id, right: "view", label: "x" }, auths.driver);
+    await daemon.call("interrupt", { session_id, turn_id: String(facts["turn_id"]) }, auths.owner);
+    await daemon.call("release_queue", { session_id }, auths.driver);
+  });
+  const base = { at: new Date(clock.now()).toISOString(), session: session_id, outcome: "ok", ms: 0 };
+  expect(found).toEqual([
+    { ...base, verb: "send_prompt", seat: driverSeatId, token },
+    { ...base, verb: "mint_token", token },
+    { ...base, verb: "interrupt" },
+    { ...base, verb: "release_queue", seat: driverSeatId, token },
+  ]);
+});
+
+test("B8 the line of a start names the session that it gave", async () => {
+  const { daemon, auths } = world;
+  let ids: string[] = [];
+  const workdir = await makeWorkdir(daemon, "audited");
+  const found = await linesOf(async () => {
+    const one = await daemon.call("start_session", { request_id: idOf("req", "A"), workdir }, auths.owner);
+    const two = await daemon.call("start_or_get_for_workdir", { workdir }, auths.owner);
+    ids = [one.session.session_id, two.session.session_id];
+  });
+  expect(found.map((line) => [line.verb, line.session, line.outcome])).toEqual([
+    ["start_session", ids[0], "ok"],
+    ["start_or_get_for_workdir", ids[1], "ok"],
+  ]);
+});
+
+test("B8 a mutation that fails in its handler leaves its line, with the code", async () => {
+  const { daemon, sessionId: session_id, auths, driverSeatId } = world;
+  const token = await tokenIdOf(auths.driver);
+  const found = await linesOf(() => refused(daemon.call("withdraw_prompt", { session_id, prompt_id: idOf("prm", "Z") }, auths.driver)));
+  expect(found).toMatchObject([{ verb: "withdraw_prompt", session: session_id, outcome: "prompt_gone", seat: driverSeatId, token }]);
+});
+
+test("B8 each refusal leaves a line, of a query too; the token stands in it where one was recognised", async () => {
+  const { daemon, sessionId: session_id, auths } = world;
+  const view = await tokenIdOf(auths.view);
+  const control = await tokenIdOf(auths.controlViewer);
+  const found = await linesOf(async () => {
+    await refused(daemon.call("session_info", { session_id }));
+    await refused(daemon.call("session_info", { session_id }, auths.revoked));
+    await refused(daemon.call("list_sessions", {}, auths.driver));
+    await refused(daemon.call("list_tokens", { session_id }, auths.view));
+    await refused(daemon.call("release_queue", { session_id }, auths.control));
+    await refused(daemon.call("release_queue", { session_id }, auths.controlViewer));
+    await refused(hold(daemon, { session_id, role: "driver" }, { ...auths.view, seat_secret: seatSecretOf("N") }));
+  });
+  const line = (verb: string, outcome: string, token?: string) => ({ at: expect.any(String) as string, verb, outcome, ms: 0, session: session_id, ...(token && { token }) });
+  const { session: _session, ...without } = line("list_sessions", "unauthenticated");
+  expect(found).toEqual([
+    line("session_info", "unauthenticated"),
+    line("session_info", "unauthenticated"),
+    without,
+    line("list_tokens", "role_too_small", view),
+    line("release_queue", "not_attached", control),
+    line("release_queue", "not_driver", control),
+    line("attach", "role_too_small", view),
+  ]);
+});
+
+test("B8 each attach leaves one line with its seat, over the socket too, and each session_data by a token; other queries none", async () => {
+  const { daemon, sessionId: session_id, auths } = world;
+  const token = await tokenIdOf(auths.control);
+  const auth = { ...auths.control, seat_secret: seatSecretOf("S") };
+  const socket = await RawSocket.open(daemon.socketPath);
+  let seat: unknown;
+  const found = await linesOf(async () => {
+    const { data } = await socket.call("subscription", "attach", JSON.stringify({ session_id, role: "viewer", label: "s", auth }));
+    seat = (data as { data: { seat: { seat_id: string } } }).data.seat.seat_id;
+    await daemon.call("session_data", { session_id }, auth);
+    await daemon.call("session_data", { session_id }, auths.owner);
+    await daemon.call("session_info", { session_id }, auth);
+    await daemon.call("authorize", { session_id }, auth);
+    await daemon.call("list_sessions", {}, auths.owner);
+    await daemon.call("daemon_status", {}, auths.owner);
+    await daemon.call("hello", { protocol: { min: 1, max: 1 } });
+  });
+  expect(found).toMatchObject([
+    { verb: "attach", session: session_id, seat, token, outcome: "ok" },
+    { verb: "session_data", session: session_id, token, outcome: "ok" },
+  ]);
+  expect(found).toHaveLength(2);
+  socket.close();
+});
+
+test("B8 a flood of refusals is counted, not written singly, and what is no refusal is still written", async () => {
+  const { daemon, sessionId: session_id, auths, clock } = world;
+  clock.advance(60_000);
+  const flood = limits.refusals_written_per_minute_max + 500;
+  const found = await linesOf(async () => {
+    for (let count = 0; count < flood; count++) await refused(daemon.call("stop", { session_id }));
+    await daemon.call("mint_token", { session_id, right: "view", label: "x" }, auths.owner);
+  });
+  expect(found.filter((line) => line.outcome === "unauthenticated")).toHaveLength(limits.refusals_written_per_minute_max);
+  expect(found.at(-1)).toMatchObject({ verb: "mint_token", outcome: "ok" });
+  expect((await daemon.call("daemon_status", {}, auths.owner)).audit).toMatchObject({ refusals_counted: 500, failed: 0 });
+  // The next minute begins with the sum, and writes singly again.
+  clock.advance(60_000);
+  const before = (await lines()).filter((line) => line.verb === "*");
+  await refused(daemon.call("stop", { session_id }));
+  expect(before).toMatchObject([{ outcome: "refusals_counted", count: 500 }]);
+  expect((await lines()).at(-1)).toMatchObject({ verb: "stop", outcome: "unauthenticated" });
+});
+
+test("B8 a line that cannot be written fails no call, and shows in daemon_status", async () => {
+  const { daemon, sessionId: session_id, auths } = world;
+  await lines();
+  const path = at(daemon, "audit.jsonl");
+  rmSync(path);
+  mkdirSync(path);
+  await daemon.call("mint_token", { session_id, right: "view", label: "x" }, auths.owner);
+  await refused(daemon.call("stop", { session_id }));
+  await expect.poll(async () => (await daemon.call("daemon_status", {}, auths.owner)).audit).toMatchObject({ failed: 2, last_failure: "EISDIR" });
+  rmSync(path, { recursive: true });
+  marks = 0;
+  await daemon.call("mint_token", { session_id, right: "view", label: "y" }, auths.owner);
+  expect((await lines()).map((line) => line.verb)).toEqual(["mint_token"]);
+  expect(daemon.bugs).toEqual([]);
+});

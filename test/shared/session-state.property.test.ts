@@ -1,0 +1,72 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { emptyState, limits, reduce, schemas } from "@sessiond/shared";
+import type { Frame, SessionState } from "@sessiond/shared";
+import { legalFrames } from "../support/legal-frames.ts";
+
+/** The law of the state's fold. fast-check prints seed and path where it fails. */
+const empty = emptyState(`ses_${"0".repeat(22)}`);
+const fold = (state: SessionState, frames: readonly Frame[]): SessionState => frames.reduce(reduce, state);
+/** As a snapshot travels. */
+const sent = (state: SessionState): SessionState => JSON.parse(JSON.stringify(state)) as SessionState;
+
+test("B31 the snapshot at n, with the frames after n folded in, is the snapshot at m", () => {
+  fc.assert(
+    fc.property(legalFrames(300), fc.nat(), fc.nat(), (frames, a, b) => {
+      const [n, m] = [a % (frames.length + 1), b % (frames.length + 1)].sort((x, y) => x - y) as [number, number];
+      const atN = sent(fold(empty, frames.slice(0, n)));
+      const atM = sent(fold(empty, frames.slice(0, m)));
+      expect(sent(fold(atN, frames.slice(n, m)))).toEqual(atM);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test("B31 a state is never changed by folding another frame into it", () => {
+  fc.assert(
+    fc.property(legalFrames(80), (frames) => {
+      let state = empty;
+      for (const frame of frames) {
+        const before = JSON.stringify(state);
+        const next = reduce(state, frame);
+        expect(JSON.stringify(state)).toBe(before);
+        state = next;
+      }
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test("B31 the state is bounded, whatever came: messages, characters and bytes; and it passes its schema", () => {
+  let most = { messages: 0, chars: 0, bytes: 0 };
+  fc.assert(
+    fc.property(legalFrames(1_200), (frames) => {
+      const state = fold(empty, frames);
+      const counted = state.messages.reduce((sum, message) => sum + message.text.length + (message.type === "tool" && message.input ? JSON.stringify(message.input).length : 0), 0);
+      expect(state.messages_chars).toBe(counted);
+      expect(state.messages.length).toBeLessThanOrEqual(limits.state_messages_max);
+      expect(counted).toBeLessThanOrEqual(limits.state_messages_chars_max);
+      for (const message of state.messages) expect(message.text.length).toBeLessThanOrEqual(limits.message_chars_max);
+      const bytes = JSON.stringify(state.messages).length;
+      // A character is at most six in JSON; ids, titles and labels come on top.
+      expect(bytes).toBeLessThanOrEqual(6 * limits.state_messages_chars_max + limits.state_messages_max * 1_024);
+      schemas.sessionState.parse(state);
+      most = { messages: Math.max(most.messages, state.messages.length), chars: Math.max(most.chars, counted), bytes: Math.max(most.bytes, bytes) };
+    }),
+    { numRuns: 40 },
+  );
+  console.log(`largest state met: ${most.messages} messages, ${most.chars} characters, ${most.bytes} bytes of JSON`);
+  expect(most.messages).toBeGreaterThan(20);
+});
+
+test("B31 what is dropped from the front is told: older_before names the oldest message kept, and no text vanishes uncounted", () => {
+  fc.assert(
+    fc.property(legalFrames(600), (frames) => {
+      const state = fold(empty, frames);
+      if (state.older_before !== null) expect(state.messages[0]?.seq).toBe(state.older_before);
+      const seqs = state.messages.map((message) => message.seq);
+      expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
+    }),
+    { numRuns: 40 },
+  );
+});

@@ -1,0 +1,135 @@
+import fc from "fast-check";
+import { frameSchema } from "@sessiond/shared";
+import type { Frame, SessionEvent } from "@sessiond/shared";
+
+/** Random sequences of frames as a session could write them, from a list of random numbers. */
+const id = (kind: string, n: number): string => `${kind}_${String(n).padStart(22, "0")}`;
+
+interface Model {
+  life: number;
+  live: boolean;
+  turn: string | null;
+  queue: string[];
+  seats: string[];
+  calls: { id: string; status: "pending" | "in_progress" }[];
+  approvals: { id: string; call: string }[];
+  message: number;
+  made: number;
+}
+
+const texts = ["", "a", "longer text ", "\u0000\u001b[2K", "\ud83d\ude00", "é".repeat(50), "x".repeat(3_000), "y".repeat(70_000), "z".repeat(140_000)];
+
+/** One legal event, chosen by `dice`; null where the dice name nothing that is legal now. */
+function next(model: Model, [what, size, pick]: readonly [number, number, number]): SessionEvent[] {
+  const made = ++model.made;
+  const text = { type: "text" as const, text: texts[size % texts.length] ?? "" };
+  const by = { label: "editor" };
+  if (!model.live) {
+    model.live = true;
+    model.life += 1;
+    return [{ type: "session_started", life: model.life, workdir: "/w", agent: "a", model: "m" }];
+  }
+  const turn_id = model.turn ?? "";
+  const call = model.calls[pick % Math.max(1, model.calls.length)];
+  switch (what % 16) {
+    case 0: {
+      const seat_id = id("seat", made);
+      model.seats.push(seat_id);
+      return [{ type: "seat_taken", seat_id, role: "viewer", label: `label ${made}` }];
+    }
+    case 1: {
+      const seat_id = model.seats[pick % Math.max(1, model.seats.length)];
+      if (seat_id === undefined) return [];
+      if (size % 2 === 0) return [{ type: "seat_lost", seat_id, grace_ms: 1 }, { type: "seat_resumed", seat_id }];
+      model.seats = model.seats.filter((seat) => seat !== seat_id);
+      return [{ type: "seat_left", seat_id, role: "viewer", cause: "detach" }];
+    }
+    case 2: {
+      const prompt_id = id("prm", made);
+      if (model.queue.length < 5) model.queue.push(prompt_id);
+      else return [];
+      return [{ type: "prompt_accepted", prompt_id, parts: [text], digest: "d", when_busy: "queue", became: "queued", by }];
+    }
+    case 3: {
+      const prompt_id = model.queue.shift();
+      if (prompt_id === undefined) return [];
+      if (pick % 4 === 0) return [{ type: "prompt_withdrawn", prompt_id, by }];
+      if (model.turn !== null) return [{ type: "prompt_discarded", prompt_id, cause: "stop" }];
+      model.turn = id("trn", made);
+      return [
+        { type: "turn_started", turn_id: model.turn, prompt_ids: [prompt_id] },
+        { type: "prompt_delivered", prompt_id, turn_id: model.turn },
+      ];
+    }
+    case 4:
+      return model.queue.length > 0 ? [{ type: "queue_held", cause: "interrupt" }] : [{ type: "queue_released", by }];
+    case 5:
+      return [{ type: "notice", code: "restarted", text: text.text }];
+    case 6:
+      if (pick % 8 !== 0) return [];
+      Object.assign(model, { live: false, turn: null, queue: [], seats: [], calls: [], approvals: [] });
+      return [{ type: "session_stopped", life: model.life, by }];
+    default:
+      break;
+  }
+  if (model.turn === null) return [];
+  switch (what % 16) {
+    case 7:
+    case 8:
+      model.message += pick % 3 === 0 ? 1 : 0;
+      return [{ type: "agent_message_chunk", turn_id, message_id: `m${model.message}`, content: text }];
+    case 9:
+      return [{ type: "agent_thought_chunk", turn_id, message_id: `m${model.message}`, content: text }];
+    case 10: {
+      const tool_call_id = `c${made}`;
+      model.calls.push({ id: tool_call_id, status: "pending" });
+      return [{ type: "tool_call", turn_id, tool_call_id, message_id: `m${model.message}`, tool: "shell", kind: "execute", title: "t", input: { text: text.text } }];
+    }
+    case 11:
+      if (call?.status !== "pending" || model.approvals.some((open) => open.call === call.id)) return [];
+      model.approvals.push({ id: id("apr", made), call: call.id });
+      return [
+        {
+          type: "approval_requested",
+          approval: {
+            approval_id: id("apr", made), turn_id, tool_call_id: call.id, tool: "shell", input: {}, preview: "p", digest: "0".repeat(64), asked_at: made,
+            options: [{ option_id: "allow_once", kind: "allow_once", label: "Allow", remembers: null }],
+          },
+        },
+      ];
+    case 12: {
+      const open = model.approvals.shift();
+      return open === undefined ? [] : [{ type: "approval_resolved", approval_id: open.id, cause: "answer", option_id: "allow_once", by }];
+    }
+    case 13:
+      // Calls run one after another.
+      if (call?.status !== "pending" || model.calls.some((running) => running.status === "in_progress") || model.approvals.some((open) => open.call === call.id)) return [];
+      call.status = "in_progress";
+      return [{ type: "tool_call_update", turn_id, tool_call_id: call.id, status: "in_progress" }];
+    case 14: {
+      const running = model.calls.find((candidate) => candidate.status === "in_progress");
+      if (running === undefined) return [];
+      if (pick % 3 > 0) return [{ type: "tool_call_chunk", turn_id, tool_call_id: running.id, content: text }];
+      model.calls = model.calls.filter((candidate) => candidate !== running);
+      return [{ type: "tool_call_update", turn_id, tool_call_id: running.id, status: "completed", result: text.text }];
+    }
+    default: {
+      if (pick % 3 > 0) return [];
+      const closing: SessionEvent[] = [
+        ...model.approvals.map((open) => ({ type: "approval_resolved" as const, approval_id: open.id, cause: "failed" as const })),
+        ...model.calls.map((open) => ({ type: "tool_call_update" as const, turn_id, tool_call_id: open.id, status: "failed" as const, result: "unrun" })),
+        { type: "turn_ended", turn_id, stop_reason: size % 2 === 0 ? "end_turn" : "failed", ...(size % 2 === 1 && { error: { code: "x", message: text.text } }), usage: { input_tokens: size, output_tokens: 1 } },
+      ];
+      Object.assign(model, { turn: null, calls: [], approvals: [] });
+      return closing;
+    }
+  }
+}
+
+/** Sequences of up to about `steps` frames, seqs dense from 1; each frame passes the schema. */
+export const legalFrames = (steps: number): fc.Arbitrary<Frame[]> =>
+  fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat()), { minLength: 1, maxLength: steps, size: "max" }).map((dice) => {
+    const model: Model = { life: 0, live: false, turn: null, queue: [], seats: [], calls: [], approvals: [], message: 0, made: 0 };
+    const events = dice.flatMap((throwOf) => next(model, throwOf));
+    return events.map((event, index) => frameSchema.parse({ seq: index + 1, at: 1_000 + index, event }));
+  });

@@ -1,0 +1,43 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** Processes as /proc tells of them: by what stands in their environment, never by name alone. */
+export interface Found {
+  readonly pid: number;
+  readonly command: string;
+}
+
+/** Living processes whose environment, as they were started, has this line or one that begins so. */
+export function processesWith(line: string): Found[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .flatMap((pid) => {
+      const environment = read(`/proc/${pid}/environ`).split("\0");
+      const command = read(`/proc/${pid}/cmdline`).replaceAll("\0", " ").trim();
+      return command !== "" && isAlive(pid) && environment.some((each) => each === line || (line.endsWith(".") && each.startsWith(line)))
+        ? [{ pid, command }]
+        : [];
+    });
+}
+
+/** False for one that is gone or only waits to be collected: its first thread may be so while others still hold its sockets. */
+export function isAlive(pid: number): boolean {
+  const stat = read(`/proc/${pid}/stat`);
+  return stat !== "" && (!/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2)) || threadsOf(pid).length > 1);
+}
+
+function threadsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}
