@@ -58,6 +58,8 @@ function verbsPage(shared) {
   // Sorted: Vite and Node list a module's exports in different orders.
   const named = new Map(
     Object.keys(shapes)
+      // What makes schemas is none.
+      .filter((name) => typeof shapes[name] !== "function")
       .sort()
       .map((name) => [shapes[name], name]),
   );

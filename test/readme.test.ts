@@ -31,7 +31,9 @@ interface Ended {
 
 function run(file: string, args: readonly string[]): Promise<Ended> {
   return new Promise((done) => {
-    const child = execFile(file, args, { cwd: home.workdir, env }, (error, stdout, stderr) => done({ code: error === null ? 0 : Number(error.code), stdout, stderr }));
+    const child = execFile(file, args, { cwd: home.workdir, env }, (error, stdout, stderr) =>
+      done({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+    );
     // As in a script: nobody sits there.
     child.stdin?.end();
   });
@@ -50,7 +52,7 @@ test("README's library example starts a daemon, has the file written and leaves;
   const { code, stdout, stderr } = await run(process.execPath, [join(root, "examples/rename-flag.mjs")]);
   expect(stderr).toBe("");
   expect(code).toBe(0);
-  expect(stdout).toBe("end_turn read: --colour\n");
+  expect(stdout.trimEnd()).toBe("end_turn read: --colour");
   expect(readFileSync(join(home.workdir, "flag.txt"), "utf8")).toBe("--colour");
   const host = await home.connect({ autoStart: false });
   expect((await host.listSessions()).sessions).toMatchObject([{ workdir: home.workdir, stable: true, seats: 0 }]);
@@ -61,7 +63,9 @@ test("README's script runs the tests of the project, keeps the events and shows 
   expect(stderr).toBe("");
   expect(code).toBe(0);
   const lines = readFileSync(join(home.workdir, "events.jsonl"), "utf8").trimEnd().split("\n");
-  const events = lines.map((line) => JSON.parse(line) as { type: string; session_id?: string; frame?: { event: { type: string; cause?: string; result?: string } } });
+  const events = lines.map(
+    (line) => JSON.parse(line) as { type: string; session_id?: string; frame?: { event: { type: string; cause?: string; result?: string } } },
+  );
   expect(events.at(-1)).toMatchObject({ type: "result", stop_reason: "end_turn", exit_code: 0 });
   const frames = events.flatMap(({ frame }) => (frame === undefined ? [] : [frame.event]));
   expect(frames.filter(({ type }) => type === "approval_resolved")).toMatchObject([{ cause: "answer" }]);
@@ -74,13 +78,35 @@ const transcripts = fenced("console");
 /** Ids and directories are another's. */
 const anyones = (text: string): string => text.replaceAll(/\b(apr|ses)_\w+/g, "$1_…").replaceAll(home.workdir, "/home/me/app");
 
-test("README's transcript is what the command prints, but for the person's answers", async () => {
-  const shown = (transcripts[0] ?? "").split("\n").filter((line) => line !== "" && !line.startsWith("$ ") && !line.startsWith("  Allow this?"));
+/** But for what a person types, and what is left out. */
+const linesOf = (transcript = ""): string[] =>
+  transcript
+    .split("\n")
+    .filter((line) => line !== "" && !/^(\$ |…| {2}Allow this\?)/.test(line))
+    .map(anyones);
+
+test("README's transcript is what the command prints", async () => {
+  const shown = linesOf(transcripts[0]);
   const { code, stdout, stderr } = await run(command, ["run", "--model", "practice", "--approve", "edit notes.txt: red => green then run npm test"]);
   expect(code).toBe(0);
   const printed = anyones(`${stdout}${stderr}`).split("\n");
   expect(shown.length).toBeGreaterThan(10);
-  expect(shown.map(anyones).filter((line) => !printed.includes(line))).toEqual([]);
+  expect(shown.filter((line) => !printed.includes(line))).toEqual([]);
+});
+
+test("B37 README's second transcript: after kill -9 of the daemon the same question is shown to whoever attaches", async () => {
+  const first = await run(command, ["run", "--model", "practice", "run npm test"]);
+  const [question = "none"] = /apr_\w+/.exec(first.stderr) ?? [];
+  expect(first).toMatchObject({ code: 3 });
+  await home.kill(await home.daemon());
+  const { code, stdout } = await run(command, ["attach"]);
+  // Nobody sits there to answer, so it stays open.
+  expect(code).toBe(3);
+  expect(stdout).toContain(question);
+  const shown = linesOf(transcripts[1]);
+  const printed = anyones(stdout).split("\n");
+  expect(shown.length).toBeGreaterThan(3);
+  expect(shown.filter((line) => !printed.includes(line))).toEqual([]);
 });
 
 test("the commands and options in README exist, and every command of `sessiond --help` is named there", async () => {

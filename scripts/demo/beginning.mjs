@@ -1,13 +1,13 @@
 // Steps 1 to 3: from no daemon at all to a driver and two watchers.
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { connect } from "@sessiond/client/node";
 import { command } from "./stage.mjs";
 import { check, excerpt, seconds, shortId } from "./telling.mjs";
 import { Terminal } from "./terminal.mjs";
 import { Watcher } from "./watcher.mjs";
 
-const script = join(import.meta.dirname, "ask-session.mjs");
+const script = fileURLToPath(new URL("./ask-session.mjs", import.meta.url));
 
 async function askSession(stage) {
   const { code, stdout, stderr } = await stage.run(script);

@@ -49,7 +49,6 @@ afterEach(() => {
     // One that lost the race may still be writing that it was there; the system clears its temporary files.
   }
 });
-});
 
 const write = (name: string, text: string): string => {
   const file = join(dir, "dist", name);

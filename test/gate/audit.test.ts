@@ -41,7 +41,11 @@ async function linesOf(work: () => Promise<unknown>): Promise<Line[]> {
 }
 
 const tokenIdOf = async (auth: { token?: string }) => (await world.daemon.call("authorize", { session_id: world.sessionId }, auth)).token_id;
-const refused = (call: Promise<unknown>) => call.then(() => expect.unreachable("it was let in"), () => undefined);
+const refused = (call: Promise<unknown>) =>
+  call.then(
+    () => expect.unreachable("it was let in"),
+    () => undefined,
+  );
 
 test("B8 each mutation leaves one line: time, verb, session, seat, token, outcome, milliseconds", async () => {
   const { daemon, sessionId: session_id, auths, facts, driverSeatId, clock } = world;
@@ -96,7 +100,14 @@ test("B8 each refusal leaves a line, of a query too; the token stands in it wher
     await refused(daemon.call("release_queue", { session_id }, auths.controlViewer));
     await refused(hold(daemon, { session_id, role: "driver" }, { ...auths.view, seat_secret: seatSecretOf("N") }));
   });
-  const line = (verb: string, outcome: string, token?: string) => ({ at: expect.any(String) as string, verb, outcome, ms: 0, session: session_id, ...(token && { token }) });
+  const line = (verb: string, outcome: string, token?: string) => ({
+    at: expect.any(String) as string,
+    verb,
+    outcome,
+    ms: 0,
+    session: session_id,
+    ...(token && { token }),
+  });
   const { session: _session, ...without } = line("list_sessions", "unauthenticated");
   expect(found).toEqual([
     line("session_info", "unauthenticated"),

@@ -11,7 +11,12 @@ function lineOf(name: string, row: Row): string {
       : `${row.gate.by}:${Object.entries(row.gate.words)
           .map(([value, word]) => `${value}=${word}`)
           .join(",")},otherwise=${row.gate.otherwise}`;
-  const draining = row.kind === "query" || row.draining === true ? "passes" : typeof row.draining === "object" ? `${row.draining.by}:${row.draining.passes.join(",")}` : "refused";
+  const draining =
+    row.kind === "query" || row.draining === true
+      ? "passes"
+      : typeof row.draining === "object"
+        ? `${row.draining.by}:${row.draining.passes.join(",")}`
+        : "refused";
   return [name, gate, row.retry, draining, row.past_life ?? "refuse"].join(" ");
 }
 
@@ -24,6 +29,10 @@ test("B5 who may call what is as it was written down by hand, verb by verb", () 
 });
 
 test("B5 a right to look opens nothing that changes a session, but one's own seat and one's own token", () => {
-  const opened = Object.entries<Row>(verbs).filter(([, { gate }]) => (typeof gate === "string" ? [gate] : Object.values(gate.words)).some((word) => word === "view" || word === "host_or_view" || word === "seat" || word === "host_or_lineage"));
+  const opened = Object.entries<Row>(verbs).filter(([, { gate }]) =>
+    (typeof gate === "string" ? [gate] : Object.values(gate.words)).some(
+      (word) => word === "view" || word === "host_or_view" || word === "seat" || word === "host_or_lineage",
+    ),
+  );
   expect(opened.filter(([, row]) => row.kind === "mutation").map(([name]) => name)).toEqual(["revoke_token", "detach"]);
 });

@@ -1,6 +1,18 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { checksum, verbs, type Auth, type Gate, type GateWord, type Row, type VerbName } from "@sessiond/shared";
-import { at, countHandlers, filesOf, inProcess, inputFor, makeWorld, seatSecretOf, unauthenticatedTold, type Link, type Reply, type World } from "../support/gate-world.ts";
+import {
+  at,
+  countHandlers,
+  filesOf,
+  inProcess,
+  inputFor,
+  makeWorld,
+  seatSecretOf,
+  unauthenticatedTold,
+  type Link,
+  type Reply,
+  type World,
+} from "../support/gate-world.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 
 /**
@@ -23,7 +35,8 @@ interface Caller {
 
 /** What a word asks of a caller; `pass` when it is there. */
 function expected(word: GateWord, { right, seat, host, lineage }: Caller): string {
-  const token = (needs: "view" | "control"): string => (right === undefined ? "unauthenticated" : needs === "control" && right === "view" ? "role_too_small" : "pass");
+  const token = (needs: "view" | "control"): string =>
+    right === undefined ? "unauthenticated" : needs === "control" && right === "view" ? "role_too_small" : "pass";
   const seated = (needs: "view" | "control"): string => (token(needs) !== "pass" ? token(needs) : seat === undefined ? "not_attached" : "pass");
   const or = (other: () => string): string => (host === undefined ? other() : host === "good" ? "pass" : "unauthenticated");
   switch (word) {
@@ -118,7 +131,11 @@ function callersOf({ auths, daemon, foreignSessionId, driverSeatId }: World): Ca
     { name: "the driver", auth: driver, ...all },
     { name: "the driver, naming another session", auth: driver, input: { session_id: foreignSessionId } },
     { name: "the driver, naming an unknown session", auth: driver, input: { session_id: unknownSession } },
-    { name: "a well sealed token of an unknown session", auth: { token: reseal(token, (body) => body.replace(token.slice(6, 32), unknownSession)) }, input: { session_id: unknownSession } },
+    {
+      name: "a well sealed token of an unknown session",
+      auth: { token: reseal(token, (body) => body.replace(token.slice(6, 32), unknownSession)) },
+      input: { session_id: unknownSession },
+    },
     { name: "the driver, naming no session", auth: driver, input: { session_id: undefined } },
     { name: "the driver, naming a session in a list", auth: driver, input: { session_id: [token.slice(6, 32)] } },
   ];
@@ -227,7 +244,10 @@ test("B1 what is inherited counts for nothing: neither credentials nor the sessi
     const shapes: [string, unknown][] = [
       ["inherited auth", Object.assign(Object.create({ auth: { ...driver, ...owner } }) as object, input)],
       ["auth with inherited fields", { ...input, auth: Object.create({ ...driver, ...owner }) as object }],
-      ["auth in an own __proto__", JSON.parse(JSON.stringify(input).replace("{", `{"__proto__":${JSON.stringify({ auth: driver })}${Object.keys(input).length > 0 ? "," : ""}`))],
+      [
+        "auth in an own __proto__",
+        JSON.parse(JSON.stringify(input).replace("{", `{"__proto__":${JSON.stringify({ auth: driver })}${Object.keys(input).length > 0 ? "," : ""}`)),
+      ],
       ["everything inherited", Object.create({ ...input, auth: { ...driver, ...owner } }) as object],
     ];
     if ("session_id" in input) {
@@ -271,12 +291,17 @@ test("B1 B40 a draining daemon refuses what the table does not let pass, before 
     for (const [name, row] of rows) {
       for (const { over, fits } of readingsOf(row.gate)) {
         const chosen = typeof row.draining === "object" ? over[row.draining.by] : undefined;
-        const passes = row.kind === "query" || row.draining === true || (typeof row.draining === "object" && typeof chosen === "string" && row.draining.passes.includes(chosen));
-        const reach = async (auth: Auth | undefined) => (await (links["in-process link"] as Link)(name, { ...inputFor(name, world.facts), ...over, ...(auth && { auth }) })).code;
+        const passes =
+          row.kind === "query" ||
+          row.draining === true ||
+          (typeof row.draining === "object" && typeof chosen === "string" && row.draining.passes.includes(chosen));
+        const reach = async (auth: Auth | undefined) =>
+          (await (links["in-process link"] as Link)(name, { ...inputFor(name, world.facts), ...over, ...(auth && { auth }) })).code;
         const byNobody = await reach(undefined);
         const byAll = await reach({ ...world.auths.driver, ...(String(row.gate).startsWith("host") && world.auths.owner) });
         if (!passes && (byNobody !== "shutting_down" || byAll !== "shutting_down")) faults.push(`${name} ${JSON.stringify(over)}: ${byNobody}, ${byAll}`);
-        if (passes && (byNobody === "shutting_down" || (fits && byAll !== "unsupported"))) faults.push(`${name} ${JSON.stringify(over)}: ${byNobody}, ${byAll}`);
+        if (passes && (byNobody === "shutting_down" || (fits && byAll !== "unsupported")))
+          faults.push(`${name} ${JSON.stringify(over)}: ${byNobody}, ${byAll}`);
       }
     }
   } finally {

@@ -14,7 +14,11 @@ test("B3 an id that the client proposes is refused, wherever it is proposed, and
     ["start_or_get_for_workdir", { workdir: daemon.root, session_id: idOf("ses", "N") }, auths.owner],
     ["attach", { session_id: sessionId, role: "viewer", label: "x", seat_id: idOf("seat", "N") }, { ...auths.control, seat_secret: seatSecretOf("N") }],
     ["mint_token", { session_id: sessionId, right: "view", label: "x", token_id: idOf("tok", "N") }, auths.driver],
-    ["send_prompt", { session_id: sessionId, prompt_id: idOf("prm", "N"), parts: [{ type: "text", text: "hi" }], when_busy: "queue", turn_id: idOf("trn", "N") }, auths.driver],
+    [
+      "send_prompt",
+      { session_id: sessionId, prompt_id: idOf("prm", "N"), parts: [{ type: "text", text: "hi" }], when_busy: "queue", turn_id: idOf("trn", "N") },
+      auths.driver,
+    ],
   ];
   for (const [verb, input, auth] of proposals) {
     const call = verb === "attach" ? hold(daemon, input as never, auth) : daemon.call(verb as "mint_token", input as never, auth);
@@ -26,7 +30,9 @@ test("B3 an id that the client proposes is refused, wherever it is proposed, and
 test("B3 a session id that the client made up names nothing, also for the host key", async () => {
   const { daemon, auths } = world;
   const count = daemon.host.list().length;
-  await expect(daemon.call("start_session", { request_id: idOf("req", "N"), session_id: idOf("ses", "N") }, auths.owner)).rejects.toMatchObject({ code: "not_found" });
+  await expect(daemon.call("start_session", { request_id: idOf("req", "N"), session_id: idOf("ses", "N") }, auths.owner)).rejects.toMatchObject({
+    code: "not_found",
+  });
   expect(daemon.host.list()).toHaveLength(count);
 });
 
@@ -34,7 +40,14 @@ test("B3 every identity is minted by the daemon, with its kind and 131 bits, and
   const { daemon, sessionId, auths, facts } = world;
   const info = await daemon.call("session_info", { session_id: sessionId }, auths.owner);
   const { tokens } = await daemon.call("list_tokens", { session_id: sessionId }, auths.owner);
-  const ids = [sessionId, world.foreignSessionId, ...info.seats.map((seat) => seat.seat_id), ...tokens.map((token) => token.token_id), String(facts["turn_id"]), String(facts["approval_id"])];
+  const ids = [
+    sessionId,
+    world.foreignSessionId,
+    ...info.seats.map((seat) => seat.seat_id),
+    ...tokens.map((token) => token.token_id),
+    String(facts["turn_id"]),
+    String(facts["approval_id"]),
+  ];
   for (const id of ids) expect(id).toMatch(/^(ses|seat|tok|trn|apr)_[0-9A-Za-z]{22}$/);
   expect(new Set(ids.map((id) => id.split("_")[1])).size).toBe(ids.length);
 });
@@ -43,7 +56,8 @@ test("B3 the driver's secret with another control token neither acts nor takes t
   const { daemon, sessionId, auths } = world;
   const thief = { ...auths.control, seat_secret: auths.driver.seat_secret ?? "" };
   const before = filesOf(at(daemon));
-  for (const role of ["driver", "viewer"] as const) await expect(hold(daemon, { session_id: sessionId, role }, thief)).rejects.toMatchObject({ code: "not_attached" });
+  for (const role of ["driver", "viewer"] as const)
+    await expect(hold(daemon, { session_id: sessionId, role }, thief)).rejects.toMatchObject({ code: "not_attached" });
   await expect(daemon.call("detach", { session_id: sessionId }, thief)).rejects.toMatchObject({ code: "not_attached" });
   expect(filesOf(at(daemon))).toEqual(before);
 });
@@ -55,7 +69,9 @@ test("B3 a seat belongs to the token that took it also while its connection is l
   const watcher = await hold(daemon, { session_id: sessionId, role: "viewer" }, { ...auths.control, seat_secret: seatSecretOf("W") });
   lost.close();
   await watcher.until(() => eventsOf(watcher).some((event) => event.type === "seat_lost"));
-  await expect(hold(daemon, { session_id: sessionId, role: "viewer" }, { ...auths.driver, seat_secret: secret })).rejects.toMatchObject({ code: "not_attached" });
+  await expect(hold(daemon, { session_id: sessionId, role: "viewer" }, { ...auths.driver, seat_secret: secret })).rejects.toMatchObject({
+    code: "not_attached",
+  });
   const again = await hold(daemon, { session_id: sessionId, role: "viewer" }, { ...auths.control, seat_secret: secret });
   expect(again.first.type !== "batch" && again.first.seat?.seat_id).toBe(lost.first.type !== "batch" && lost.first.seat?.seat_id);
   again.close();
@@ -90,7 +106,14 @@ test("B5 a viewer who tries everything over the socket gets what his column says
   await say("stop", []);
   await say("mint_token", ["right", "label"]);
   await say("shut_down", []);
-  expect(outcomes).toEqual({ send_prompt: "role_too_small", approve: "role_too_small", interrupt: "role_too_small", stop: "role_too_small", mint_token: "role_too_small", shut_down: "unauthenticated" });
+  expect(outcomes).toEqual({
+    send_prompt: "role_too_small",
+    approve: "role_too_small",
+    interrupt: "role_too_small",
+    stop: "role_too_small",
+    mint_token: "role_too_small",
+    shut_down: "unauthenticated",
+  });
   expect(filesOf(at(daemon))).toEqual(before);
   expect((await daemon.call("session_info", { session_id: sessionId }, auths.owner)).status).toBe("awaiting_approval");
   socket.close();

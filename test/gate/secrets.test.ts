@@ -44,7 +44,8 @@ afterEach(async () => {
   await removeRoot(root);
 });
 
-const call = async (verb: VerbName, input: object, auth?: object): Promise<RawReply> => socket.call(verbs[verb].kind, verb, JSON.stringify({ ...input, ...(auth && { auth }) }));
+const call = async (verb: VerbName, input: object, auth?: object): Promise<RawReply> =>
+  socket.call(verbs[verb].kind, verb, JSON.stringify({ ...input, ...(auth && { auth }) }));
 
 /** A call whose reply shows a token, once; it is struck from what is searched. */
 async function minted(verb: VerbName, input: object, auth: object): Promise<{ token: string; session: { session_id: string }; record: { token_id: string } }> {
@@ -108,13 +109,18 @@ test.runIf(existsSync("/proc/self/cmdline"))("B2 after a day's work no secret is
   const say = (prompt: string, letter: string) =>
     call("send_prompt", { session_id, prompt_id: idOf("prm", letter), parts: [{ type: "text", text: prompt }], when_busy: "queue" }, driver);
   // A tool that shows all it was given, and is still there when the processes are looked at.
-  await say("run tr '\\0' ' ' < /proc/self/environ; cat /proc/self/cmdline; echo sho''wn; read wait < gate then write notes.txt: done then think about it", "A");
+  await say(
+    "run tr '\\0' ' ' < /proc/self/environ; cat /proc/self/cmdline; echo sho''wn; read wait < gate then write notes.txt: done then think about it",
+    "A",
+  );
   execFileSync("mkfifo", [join(workdir, "gate")]);
   const answer = async () => {
     const info = (await call("session_info", { session_id }, driver)).data as { approvals: { approval_id: string; digest: string }[] };
     const open = info.approvals[0];
     if (open === undefined) throw new Error("no question is open");
-    expect((await call("approve", { session_id, approval_id: open.approval_id, option_id: "allow_once", digest: open.digest, reason: "fine" }, driver)).error).toBeUndefined();
+    expect(
+      (await call("approve", { session_id, approval_id: open.approval_id, option_id: "allow_once", digest: open.digest, reason: "fine" }, driver)).error,
+    ).toBeUndefined();
   };
   await until("approval_requested");
   await answer();
@@ -154,9 +160,12 @@ test.runIf(existsSync("/proc/self/cmdline"))("B2 after a day's work no secret is
   // The scenario did happen: the tool ran, the file is there, the log and the audit are.
   expect(places["driver"]).toContain("shown");
   expect(places[join(workdir, "notes.txt")]).toBe("done");
-  for (const path of [state("log"), state("audit.jsonl"), state("registry.json"), state("sessions", session_id, "journal")]) expect(Object.keys(places)).toContain(path);
+  for (const path of [state("log"), state("audit.jsonl"), state("registry.json"), state("sessions", session_id, "journal")])
+    expect(Object.keys(places)).toContain(path);
 
-  const found = Object.entries(places).flatMap(([place, text]) => secrets.filter((secret) => text.includes(core(secret))).map((secret) => [place, secrets.indexOf(secret)]));
+  const found = Object.entries(places).flatMap(([place, text]) =>
+    secrets.filter((secret) => text.includes(core(secret))).map((secret) => [place, secrets.indexOf(secret)]),
+  );
   // The test's own environment aside, the one place is the host key's own file.
   expect(found).toEqual([[state("host-key"), 0]]);
   expect(minting.join()).not.toContain(core(hostKey));
@@ -271,7 +280,9 @@ test("B2 a secret that was put into a wrong field reaches neither error, audit, 
   expect(accepted).toEqual([]);
   await call("session_info", { session_id }, driver);
   const places: Record<string, string> = { ...filesOf(root, () => false), replies: socket.received.join("\n"), stream: stream.received.join("\n") };
-  const found = Object.entries(places).flatMap(([place, text]) => secrets.filter((secret) => text.includes(core(secret))).map((secret) => [place, secrets.indexOf(secret)]));
+  const found = Object.entries(places).flatMap(([place, text]) =>
+    secrets.filter((secret) => text.includes(core(secret))).map((secret) => [place, secrets.indexOf(secret)]),
+  );
   expect(found).toEqual([[state("host-key"), 0]]);
   stream.close();
 });

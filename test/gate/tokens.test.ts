@@ -2,16 +2,16 @@ import { limits } from "@sessiond/shared";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { removeRoot, startTestDaemon, type TestDaemon } from "../../packages/daemon/src/testing.ts";
 import { eventsOf, hold, hostAuth, idOf, makeWorkdir, seatSecretOf, type Held } from "../support/gate-world.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { FakeClock } from "../support/fake-clock.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 
-let clock: ManualClock;
+let clock: FakeClock;
 let daemon: TestDaemon;
 let workdir: string;
 let session_id: string;
 let start: { token: string; token_id: string };
 beforeEach(async () => {
-  clock = new ManualClock();
+  clock = new FakeClock();
   daemon = await startTestDaemon({ clock });
   workdir = await makeWorkdir(daemon);
   const started = await daemon.call("start_or_get_for_workdir", { workdir, model: "practice" }, hostAuth(daemon));
@@ -35,7 +35,8 @@ const works = async (token: string): Promise<string> =>
     (error: { code: string }) => error.code,
   );
 const listed = async () => (await daemon.call("list_tokens", { session_id }, owner())).tokens.map((token) => token.token_id);
-const watch = (token: string, letter: string): Promise<Held> => hold(daemon, { session_id, role: "viewer", label: letter }, { token, seat_secret: seatSecretOf(letter) });
+const watch = (token: string, letter: string): Promise<Held> =>
+  hold(daemon, { session_id, role: "viewer", label: letter }, { token, seat_secret: seatSecretOf(letter) });
 const revoke = (token_id: string, by: Minter = owner()) => daemon.call("revoke_token", { session_id, token_id }, by);
 
 test("B4 a token names its session, right, label and expiry, and is listed with them and without its secret", async () => {
@@ -125,7 +126,12 @@ describe("B4 what ends with a token", () => {
     await daemon.stop(0);
     clock.advance(10_000);
     daemon = await startTestDaemon({ clock, root: daemon.root });
-    expect([await works(gone.token), await works(short.token), await works(kept.token), await works(start.token)]).toEqual(["unauthenticated", "unauthenticated", "works", "works"]);
+    expect([await works(gone.token), await works(short.token), await works(kept.token), await works(start.token)]).toEqual([
+      "unauthenticated",
+      "unauthenticated",
+      "works",
+      "works",
+    ]);
   });
 });
 

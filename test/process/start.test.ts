@@ -110,11 +110,15 @@ test("B41 a stale lock and socket are known by dialling: age and leftover files 
 
 test("B41 a client that dials while a daemon is dying, and is cut off before a word was said, starts the next one", async () => {
   mkdirSync(home.runtimeDir, { mode: 0o700 });
-  const dying = createServer((socket) => socket.destroy());
+  let cut = 0;
+  const dying = createServer((socket) => {
+    socket.destroy();
+    if (++cut === 3) dying.close();
+  });
   await new Promise<void>((listening) => dying.listen(home.socket, listening));
   const host = await home.connect();
   expect((await host.status()).pid).toBe(await home.daemon());
-  dying.close();
+  expect(cut).toBe(3);
 });
 
 test("B41 a client of another protocol is refused with words, and the daemon stays", async () => {

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, eventsOf, promptId, Rig } from "../support/session-rig.ts";
 
 /** A journal that cannot be written, and its return. */
@@ -9,7 +9,7 @@ const reopenMs = 5_000;
 const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 async function faultable() {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver("editor", { secret });
   const viewer = await rig.attach("watcher");
@@ -185,7 +185,12 @@ test("B38 interrupt and stop of a faulted session reopen it where they can", asy
 test("B38 a fault that begins between a snapshot and its first batch is announced all the same", async () => {
   const { disk, rig, driver } = await faultable();
   const connection = new AbortController();
-  const stream = await rig.daemon.stream("attach", { session_id: rig.sessionId, role: "viewer", label: "slow" }, { token: rig.token, seat_secret: "slow".padEnd(24, "_") }, connection.signal);
+  const stream = await rig.daemon.stream(
+    "attach",
+    { session_id: rig.sessionId, role: "viewer", label: "slow" },
+    { token: rig.token, seat_secret: "slow".padEnd(24, "_") },
+    connection.signal,
+  );
   const items = (stream as AsyncIterable<[string, { type: string; fault?: unknown; frames: { texts: string[] } }]>)[Symbol.asyncIterator]();
   const first = await items.next();
   expect(first.value[1]).toMatchObject({ type: "snapshot" });

@@ -1,7 +1,7 @@
 import { appendFile, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, eventsOf, promptId, Rig } from "../support/session-rig.ts";
 
 /** One journal: its lines, its epochs, its cursors, its damage. */
@@ -38,7 +38,7 @@ test("B30 one journal: dense seqs, and every client gets the journal's own text"
 });
 
 test("B30 nothing is shown before its write has returned: not to readers, not in snapshots, not by any verb", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver();
   const viewer = await rig.attach("watcher");
@@ -59,7 +59,7 @@ test("B30 nothing is shown before its write has returned: not to readers, not in
 });
 
 test("B30 the queue that an interrupt lists is what was on disk, not what came meanwhile", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver();
   const { turn_id = "" } = await driver.prompt("one");
@@ -75,7 +75,7 @@ test("B30 the queue that an interrupt lists is what was on disk, not what came m
 });
 
 test("B30 group commit: one write and one sync under way at most, and concurrent calls share them", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver();
   await driver.prompt("running");

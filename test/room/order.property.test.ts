@@ -49,7 +49,12 @@ test("B31 every reader sees every frame once and in order, under any interleavin
           const cursor = each.cursor === null ? undefined : `1:${each.cursor}`;
           const label = `reader ${index}`;
           const seat = await rig.attach(label, { secret: label.padEnd(24, "_").replaceAll(" ", "-"), ...(cursor !== undefined && { cursor }) });
-          readers.push({ from: seat.first?.type === "resumed" ? (each.cursor ?? 0) : (seat.first as { snapshot: { seq: number } }).snapshot.seq, label, secret: label.padEnd(24, "_").replaceAll(" ", "-"), seats: [seat] });
+          readers.push({
+            from: seat.first?.type === "resumed" ? (each.cursor ?? 0) : (seat.first as { snapshot: { seq: number } }).snapshot.seq,
+            label,
+            secret: label.padEnd(24, "_").replaceAll(" ", "-"),
+            seats: [seat],
+          });
         } else if (each.do === "drop") await last?.drop();
         else if (each.do === "resume" && reader !== undefined && last !== undefined) reader.seats.push(await resume(rig, reader, last));
         else if (each.do === "wait") await turn;

@@ -19,7 +19,8 @@ async function asking(ask = (turn: ScriptedTurn) => turn.ask("c1", input)) {
   return { rig, driver, turn, turnId: turn_id, answer, question: await driver.question() };
 }
 
-const resolutions = (frames: readonly Frame[]) => eventsOf(frames, "approval_resolved").map(({ approval_id, cause, option_id }) => [approval_id, cause, option_id]);
+const resolutions = (frames: readonly Frame[]) =>
+  eventsOf(frames, "approval_resolved").map(({ approval_id, cause, option_id }) => [approval_id, cause, option_id]);
 
 test("B25 a question is a whole object: id, tool, full input, options with what they remember, and a digest", async () => {
   const { question, turnId, rig } = await asking();

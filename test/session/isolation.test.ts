@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
 
 afterEach(endRigs);
@@ -22,7 +22,7 @@ async function works(rig: Rig): Promise<void> {
 }
 
 test("B24 a stuck disk under one journal does not hold up another session, nor the list", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver();
   const write = disk.hold("write", rig.sessionId);
@@ -40,7 +40,7 @@ test("B24 a stuck disk under one journal does not hold up another session, nor t
 });
 
 test("B24 a stuck sync under one journal does not hold up another session", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver();
   const sync = disk.hold("sync", rig.sessionId);

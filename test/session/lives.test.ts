@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, eventsOf, Rig } from "../support/session-rig.ts";
 
 /** How turns and lives end: restart, interrupt, stop. */
@@ -74,7 +74,7 @@ test("B37 an answered call that had not begun is not run after a restart", async
 });
 
 test("B37 a tool may start only when the frame that says so is on disk", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const { turn } = await working(rig);
   await turn.call("c1");
@@ -88,7 +88,7 @@ test("B37 a tool may start only when the frame that says so is on disk", async (
 });
 
 test("B35 session_stopped is the last frame of a life, whatever is called at the same time", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const { driver, turn, turnId } = await working(rig);
   await turn.call("c1");
@@ -100,7 +100,15 @@ test("B35 session_stopped is the last frame of a life, whatever is called at the
   const storing = disk.hold("replace", "session.json");
   const late = rig.driver("late");
   await storing.reached;
-  const racing = Promise.allSettled([driver.prompt("x"), driver.approve(question), rig.interrupt(turnId), rig.stop(), rig.stop(), rig.attach("y"), driver.release()]);
+  const racing = Promise.allSettled([
+    driver.prompt("x"),
+    driver.approve(question),
+    rig.interrupt(turnId),
+    rig.stop(),
+    rig.stop(),
+    rig.attach("y"),
+    driver.release(),
+  ]);
   const viewer = await rig.attach("watcher").catch(() => undefined);
   storing.release();
   await Promise.allSettled([late, racing]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, eventsOf, promptId, Rig } from "../support/session-rig.ts";
 
 afterEach(endRigs);
@@ -24,7 +24,7 @@ test("B18 send_prompt answers started, with a turn, before the agent says anythi
 });
 
 test("B18 send_prompt answers only when the sync that covers its seq has returned", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const driver = await rig.driver();
   const sync = disk.hold("sync", "/journal");
@@ -113,34 +113,37 @@ test("B22 prompts that arrive around the end of a turn are neither lost nor run 
   const driver = await rig.driver();
   let ended = 0;
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.record({ end: fc.nat({ max: 6 }), send: fc.array(fc.nat({ max: 6 }), { minLength: 1, maxLength: 3 }) }), { maxLength: 4 }), async (rounds) => {
-      const texts: string[] = [`start ${promptId()}`];
-      const ran: string[] = [];
-      const replies = [driver.prompt(texts[0] as string)];
-      // The agent ends each turn so many microtasks or event-loop turns late; prompts come at such moments too.
-      const playing = (async () => {
-        for (let index = 0; ran.length < 1 + rounds.reduce((sum, round) => sum + round.send.length, 0); index++) {
-          const turn = await rig.kind.turn();
-          ran.push(turn.text);
-          const late = rounds[index % Math.max(1, rounds.length)]?.end ?? 0;
-          for (let step = 0; step < late; step++) await (step % 2 === 0 ? Promise.resolve() : soon());
-          turn.end();
-          ended += 1;
+    fc.asyncProperty(
+      fc.array(fc.record({ end: fc.nat({ max: 6 }), send: fc.array(fc.nat({ max: 6 }), { minLength: 1, maxLength: 3 }) }), { maxLength: 4 }),
+      async (rounds) => {
+        const texts: string[] = [`start ${promptId()}`];
+        const ran: string[] = [];
+        const replies = [driver.prompt(texts[0] as string)];
+        // The agent ends each turn so many microtasks or event-loop turns late; prompts come at such moments too.
+        const playing = (async () => {
+          for (let index = 0; ran.length < 1 + rounds.reduce((sum, round) => sum + round.send.length, 0); index++) {
+            const turn = await rig.kind.turn();
+            ran.push(turn.text);
+            const late = rounds[index % Math.max(1, rounds.length)]?.end ?? 0;
+            for (let step = 0; step < late; step++) await (step % 2 === 0 ? Promise.resolve() : soon());
+            turn.end();
+            ended += 1;
+          }
+        })();
+        for (const round of rounds) {
+          for (const late of round.send) {
+            for (let step = 0; step < late; step++) await (step % 2 === 0 ? soon() : Promise.resolve());
+            const text = `more ${promptId()}`;
+            texts.push(text);
+            replies.push(driver.prompt(text));
+          }
         }
-      })();
-      for (const round of rounds) {
-        for (const late of round.send) {
-          for (let step = 0; step < late; step++) await (step % 2 === 0 ? soon() : Promise.resolve());
-          const text = `more ${promptId()}`;
-          texts.push(text);
-          replies.push(driver.prompt(text));
-        }
-      }
-      await Promise.all([playing, ...replies]);
-      await driver.event("turn_ended", ended);
-      expect(ran.toSorted()).toEqual(texts.toSorted());
-      expect(driver.state.queue).toEqual([]);
-    }),
+        await Promise.all([playing, ...replies]);
+        await driver.event("turn_ended", ended);
+        expect(ran.toSorted()).toEqual(texts.toSorted());
+        expect(driver.state.queue).toEqual([]);
+      },
+    ),
     { numRuns: 40, verbose: 1 },
   );
   expect(rig.daemon.bugs).toEqual([]);

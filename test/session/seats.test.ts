@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { endRigs, eventsOf, Rig, seatSecret } from "../support/session-rig.ts";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 
 afterEach(endRigs);
 const grace = 15_000;
@@ -26,7 +26,7 @@ test("B14 a second driver that asked for a fallback gets a viewer's seat, and ma
 });
 
 test("B14 of two drivers that arrive together one gets the seat, while its keys are still being stored", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const storing = disk.hold("replace", "session.json");
   const one = rig.driver("one");
@@ -38,7 +38,7 @@ test("B14 of two drivers that arrive together one gets the seat, while its keys 
 });
 
 test("B14 a client that reconnects while its keys are still being stored is not locked out by itself", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const secret = seatSecret("editor");
   const storing = disk.hold("replace", "session.json");

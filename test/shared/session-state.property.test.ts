@@ -42,7 +42,10 @@ test("B31 the state is bounded, whatever came: messages, characters and bytes; a
   fc.assert(
     fc.property(legalFrames(1_200), (frames) => {
       const state = fold(empty, frames);
-      const counted = state.messages.reduce((sum, message) => sum + message.text.length + (message.type === "tool" && message.input ? JSON.stringify(message.input).length : 0), 0);
+      const counted = state.messages.reduce(
+        (sum, message) => sum + message.text.length + (message.type === "tool" && message.input ? JSON.stringify(message.input).length : 0),
+        0,
+      );
       expect(state.messages_chars).toBe(counted);
       expect(state.messages.length).toBeLessThanOrEqual(limits.state_messages_max);
       expect(counted).toBeLessThanOrEqual(limits.state_messages_chars_max);
@@ -69,4 +72,16 @@ test("B31 what is dropped from the front is told: older_before names the oldest 
     }),
     { numRuns: 40 },
   );
+});
+
+test("B31 of more messages than are kept the newest 200 stay", () => {
+  const at = 1_000;
+  const notices = Array.from({ length: 260 }, (_, index): Frame => ({
+    seq: index + 1,
+    at,
+    event: { type: "notice", code: "restarted", text: `notice ${index + 1}` },
+  }));
+  const state = fold(empty, notices);
+  expect(state.messages).toHaveLength(limits.state_messages_max);
+  expect([state.older_before, state.messages.at(-1)?.text]).toEqual([61, "notice 260"]);
 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { errorTable, SessiondError, verbs, type AttachItem, type Auth, type Frame, type Row, type VerbName } from "@sessiond/shared";
 import { removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { handlers } from "../../packages/daemon/src/verbs/index.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { FakeClock } from "./fake-clock.ts";
 
 /** A daemon with a session whose driver has a question open, and everybody who might come to its door. */
 export const seatSecretOf = (letter: string): string => letter.repeat(32);
@@ -31,7 +31,11 @@ export interface Held {
 }
 
 /** Attach over the in-process link and keep reading. @throws what `attach` refuses with */
-export async function hold(daemon: TestDaemon, input: { session_id: string; role: "driver" | "viewer"; label?: string; cursor?: string }, auth: Auth): Promise<Held> {
+export async function hold(
+  daemon: TestDaemon,
+  input: { session_id: string; role: "driver" | "viewer"; label?: string; cursor?: string },
+  auth: Auth,
+): Promise<Held> {
   const leaving = new AbortController();
   const items: AttachItem[] = [];
   const waiting = new Set<() => void>();
@@ -130,7 +134,9 @@ export function inProcess(daemon: TestDaemon): Link {
       return { code: "ok", told: "" };
     } catch (error) {
       const known = error instanceof Error && error.cause instanceof SessiondError ? error.cause : null;
-      return known === null ? { code: "untyped", told: String(error) } : { code: known.code, told: JSON.stringify({ message: known.message, data: known.toWire() }) };
+      return known === null
+        ? { code: "untyped", told: String(error) }
+        : { code: known.code, told: JSON.stringify({ message: known.message, data: known.toWire() }) };
     }
   };
 }
@@ -143,12 +149,26 @@ export const unauthenticatedTold = (): string => {
 
 export interface World {
   readonly daemon: TestDaemon;
-  readonly clock: ManualClock;
+  readonly clock: FakeClock;
   readonly sessionId: string;
   readonly foreignSessionId: string;
   readonly driverSeatId: string;
   readonly auths: Readonly<
-    Record<"owner" | "driver" | "control" | "controlViewer" | "view" | "viewViewer" | "foreign" | "foreignDriver" | "expired" | "expiredChild" | "revoked" | "revokedChild", Auth>
+    Record<
+      | "owner"
+      | "driver"
+      | "control"
+      | "controlViewer"
+      | "view"
+      | "viewViewer"
+      | "foreign"
+      | "foreignDriver"
+      | "expired"
+      | "expiredChild"
+      | "revoked"
+      | "revokedChild",
+      Auth
+    >
   >;
   /** By field name: a value that the schema takes. */
   readonly facts: Readonly<Record<string, unknown>>;
@@ -157,7 +177,7 @@ export interface World {
 
 /** A driver with a question open, viewers, a second session, dead tokens. */
 export async function makeWorld(options: TestOptions = {}): Promise<World> {
-  const clock = new ManualClock();
+  const clock = new FakeClock();
   const daemon = await startTestDaemon({ clock, ...options });
   const owner = hostAuth(daemon);
   const started = await daemon.call("start_or_get_for_workdir", { workdir: await makeWorkdir(daemon), model: "practice" }, owner);

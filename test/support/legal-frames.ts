@@ -40,7 +40,11 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
     case 1: {
       const seat_id = model.seats[pick % Math.max(1, model.seats.length)];
       if (seat_id === undefined) return [];
-      if (size % 2 === 0) return [{ type: "seat_lost", seat_id, grace_ms: 1 }, { type: "seat_resumed", seat_id }];
+      if (size % 2 === 0)
+        return [
+          { type: "seat_lost", seat_id, grace_ms: 1 },
+          { type: "seat_resumed", seat_id },
+        ];
       model.seats = model.seats.filter((seat) => seat !== seat_id);
       return [{ type: "seat_left", seat_id, role: "viewer", cause: "detach" }];
     }
@@ -83,7 +87,9 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
     case 10: {
       const tool_call_id = `c${made}`;
       model.calls.push({ id: tool_call_id, status: "pending" });
-      return [{ type: "tool_call", turn_id, tool_call_id, message_id: `m${model.message}`, tool: "shell", kind: "execute", title: "t", input: { text: text.text } }];
+      return [
+        { type: "tool_call", turn_id, tool_call_id, message_id: `m${model.message}`, tool: "shell", kind: "execute", title: "t", input: { text: text.text } },
+      ];
     }
     case 11:
       if (call?.status !== "pending" || model.approvals.some((open) => open.call === call.id)) return [];
@@ -92,7 +98,14 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
         {
           type: "approval_requested",
           approval: {
-            approval_id: id("apr", made), turn_id, tool_call_id: call.id, tool: "shell", input: {}, preview: "p", digest: "0".repeat(64), asked_at: made,
+            approval_id: id("apr", made),
+            turn_id,
+            tool_call_id: call.id,
+            tool: "shell",
+            input: {},
+            preview: "p",
+            digest: "0".repeat(64),
+            asked_at: made,
             options: [{ option_id: "allow_once", kind: "allow_once", label: "Allow", remembers: null }],
           },
         },
@@ -103,7 +116,12 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
     }
     case 13:
       // Calls run one after another.
-      if (call?.status !== "pending" || model.calls.some((running) => running.status === "in_progress") || model.approvals.some((open) => open.call === call.id)) return [];
+      if (
+        call?.status !== "pending" ||
+        model.calls.some((running) => running.status === "in_progress") ||
+        model.approvals.some((open) => open.call === call.id)
+      )
+        return [];
       call.status = "in_progress";
       return [{ type: "tool_call_update", turn_id, tool_call_id: call.id, status: "in_progress" }];
     case 14: {
@@ -118,7 +136,13 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
       const closing: SessionEvent[] = [
         ...model.approvals.map((open) => ({ type: "approval_resolved" as const, approval_id: open.id, cause: "failed" as const })),
         ...model.calls.map((open) => ({ type: "tool_call_update" as const, turn_id, tool_call_id: open.id, status: "failed" as const, result: "unrun" })),
-        { type: "turn_ended", turn_id, stop_reason: size % 2 === 0 ? "end_turn" : "failed", ...(size % 2 === 1 && { error: { code: "x", message: text.text } }), usage: { input_tokens: size, output_tokens: 1 } },
+        {
+          type: "turn_ended",
+          turn_id,
+          stop_reason: size % 2 === 0 ? "end_turn" : "failed",
+          ...(size % 2 === 1 && { error: { code: "x", message: text.text } }),
+          usage: { input_tokens: size, output_tokens: 1 },
+        },
       ];
       Object.assign(model, { turn: null, calls: [], approvals: [] });
       return closing;

@@ -79,8 +79,7 @@ class UnixWire implements Wire {
     socket.on("close", (code, reason) => {
       clearInterval(this.#probe);
       if (open) return listener.closed({ code, reason: String(reason) });
-      // A reset before a word was said is a daemon that is just going; its lock keeps a second one away while it is there.
-      const nobody = ["ENOENT", "ECONNREFUSED", "ECONNRESET"].includes(failure?.code ?? "");
+      const nobody = failure?.code === "ENOENT" || failure?.code === "ECONNREFUSED";
       listener.closed(nobody ? { reason: `nothing listens at ${path}`, nobody } : { reason: failure?.message ?? "the socket closed before it was open" });
     });
   }

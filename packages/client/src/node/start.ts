@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
-import { delimiter, dirname, join } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { limits, SessiondError } from "@sessiond/shared";
@@ -40,7 +40,8 @@ export async function startDaemon(options: StartOptions, answers: () => Promise<
     const exit = exitOf(child);
     if (exit !== null) {
       if (exit !== 0) failures++;
-      if (failures >= failuresMax) throw unreachable(`${file} was started and ended with ${exit}; \`sessiond up --foreground\` shows why`);
+      if (failures >= failuresMax)
+        throw unreachable(`${file} was started and ended with ${exit}; \`sessiond up --foreground\` shows why, and so does daemon.log in its state directory`);
       pause = pollMs.most * 2 ** failures;
     }
     await sleep(pause, undefined, { signal }).catch(() => undefined);
@@ -115,8 +116,8 @@ export function runDaemon(options: StartOptions): Promise<number> {
 
 function commandLine(file: string, { stateDir, runtimeDir, startedBy = "client" }: StartOptions): [command: string, args: string[]] {
   const args = ["--started-by", startedBy];
-  if (stateDir !== undefined) args.push("--state-dir", stateDir);
-  if (runtimeDir !== undefined) args.push("--runtime-dir", runtimeDir);
+  if (stateDir !== undefined) args.push("--state-dir", resolve(stateDir));
+  if (runtimeDir !== undefined) args.push("--runtime-dir", resolve(runtimeDir));
   return /\.[cm]?js$/.test(file) ? [process.execPath, [file, ...args]] : [file, args];
 }
 

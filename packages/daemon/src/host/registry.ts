@@ -93,6 +93,12 @@ export class Registry {
     this.#refresh();
   }
 
+  /** Undo an `add` that failed: it may have reached the disk nevertheless. @throws SessiondError storage_failed */
+  async withdraw(id: SessionId): Promise<void> {
+    await this.#store.update((file) => void (file.sessions = file.sessions.filter((entry) => entry.id !== id)));
+    this.#refresh();
+  }
+
   #refresh(): void {
     this.#byId = new Map(this.#store.data.sessions.map((entry) => [entry.id, entry]));
   }

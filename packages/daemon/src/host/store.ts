@@ -79,7 +79,8 @@ export class Store {
       driver: null,
       ...(entry.request_id !== undefined && { request_id: entry.request_id }),
     };
-    return DurableStore.open<SessionFile>(this.disk, path, sessionFile, fresh, async (reason) => {
+    const own = sessionFile.refine((file) => file.session_id === entry.id, "it names another session");
+    return DurableStore.open<SessionFile>(this.disk, path, own, fresh, async (reason) => {
       const kept = `${path}.unreadable-${this.#clock.now()}`;
       await this.disk.rename(path, kept);
       this.keepAside(kept, `a session's file cannot be read: ${reason}; its tokens are gone, mint new ones`);

@@ -119,11 +119,17 @@ export class Journal {
     }
   }
 
-  /** Open a journal that nobody will write to again. Damage is left as it is and not read. */
+  /** Open a journal that nobody will write to again. Damage is left as it is and not read. @throws SessiondError storage_failed */
   static async openForReading(disk: Disk, directory: string, visit: (frame: Frame, text: string) => void): Promise<Journal> {
-    const file = await disk.open(`${directory}/journal`, "read");
-    const found = await scan(file, visit);
-    return new Journal(file, found, found.epochs, found.end, { written: () => undefined, failed: () => undefined });
+    let file: DiskFile | null = null;
+    try {
+      file = await disk.open(`${directory}/journal`, "read");
+      const found = await scan(file, visit);
+      return new Journal(file, found, found.epochs, found.end, { written: () => undefined, failed: () => undefined });
+    } catch (error) {
+      await file?.close().catch(() => undefined);
+      throw new SessiondError("storage_failed", { reason: diskReason(error) }, { cause: error });
+    }
   }
 
   get epoch(): number {

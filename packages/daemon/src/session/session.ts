@@ -96,9 +96,14 @@ export class Session {
     return this.log.apply(event);
   }
 
-  /** Begin a life. @returns the seq of its first frame */
-  begin(workdir: string, agent: string, model: string): number {
-    return this.apply({ type: "session_started", life: this.state.life + 1, workdir, agent, model });
+  /**
+   * Begin a life.
+   *
+   * @param after  lives that there were by other accounts; a damaged journal may know of fewer, and a number is never used again
+   * @returns the seq of its first frame
+   */
+  begin(workdir: string, agent: string, model: string, after = 0): number {
+    return this.apply({ type: "session_started", life: Math.max(this.state.life, after) + 1, workdir, agent, model });
   }
 
   /** What a start after a crash does; also a reopened journal. */

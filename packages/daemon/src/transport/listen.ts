@@ -111,7 +111,12 @@ function keepAlive(client: WebSocket, clock: Clock, limits: Limits): () => void 
   };
   function probe(): void {
     client.ping();
-    cancel = clock.after(limits.heartbeat_wait_ms, () => client.terminate());
+    cancel = clock.after(limits.heartbeat_wait_ms, missed);
+  }
+  function missed(): void {
+    if (client.bufferedAmount <= limits.socket_buffer_bytes_max) return client.terminate();
+    // Its peer takes nothing, and so has not seen the probe: that is the stall limit's to judge first.
+    cancel = clock.after(limits.stall_ms, () => client.terminate());
   }
   client.on("pong", heard);
   client.on("message", heard);
