@@ -133,7 +133,12 @@ test("B36 an unfinished last line, as a crash of the machine leaves it, is cut o
   const whole = home.journal(session.id);
   appendFileSync(home.journalPath(session.id), `{"seq":${whole.length + 1},"at":17,"event":{"type":"agent_mes`);
   await home.startByHand();
-  const after = await (await home.connect({ autoStart: false })).session(session.id).data();
+  const reader = (await home.connect({ autoStart: false })).session(session.id);
+  // The notice is written like any frame, while the session already answers.
+  const after = await eventually("frames follow those of before", async () => {
+    const page = await reader.data();
+    return page.head > whole.length && page;
+  });
   expect(after.frames.slice(0, whole.length).map((frame) => JSON.stringify(frame))).toEqual(whole.map(({ text }) => text));
   expect(after.frames[whole.length]?.event).toMatchObject({ type: "notice", code: "journal_cut", text: expect.stringContaining("unfinished last line") });
   // Still a journal: every line whole, every seq once.

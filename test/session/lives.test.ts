@@ -38,6 +38,20 @@ test("B37 a turn whose unfinished calls all wait for an answer is parked, and go
   ]);
 });
 
+test("B37 an answer that comes before the resumed agent has asked again is not lost", async () => {
+  const rig = await Rig.start();
+  const { driver, turn } = await working(rig);
+  await turn.call("c1");
+  void turn.ask("c1");
+  const question = await driver.question();
+  const after = await rig.crash();
+  const back = await after.driver("editor", { secret });
+  await back.approve(question);
+  const resumed = await after.kind.turn();
+  expect(await resumed.ask("c1")).toMatchObject({ allowed: true, digest: question.digest });
+  expect(eventsOf(await after.journal(), "approval_requested")).toHaveLength(1);
+});
+
 test("B37 a call that had begun gets a synthetic result and is never run again; its turn ends interrupted, the queue is held", async () => {
   const rig = await Rig.start();
   const { driver, turn, turnId } = await working(rig);

@@ -43,7 +43,11 @@ export class StepwiseDisk implements Disk {
   syncDirectory = (path: string) => this.#do("syncDirectory", () => this.#real.syncDirectory(path));
 
   async open(path: string, mode: "read" | "write"): Promise<DiskFile> {
-    const file = await this.#do("open", () => this.#real.open(path, mode));
+    let opened: DiskFile | null = null;
+    const file = await this.#do("open", async () => (opened = await this.#real.open(path, mode))).catch(async (error: unknown) => {
+      await opened?.close();
+      throw error;
+    });
     return {
       ...file,
       write: (position, bytes) => this.#do("write", () => file.write(position, bytes)),

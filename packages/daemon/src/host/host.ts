@@ -252,11 +252,13 @@ export class Host {
     if (this.#awake.size >= limits.sessions_live_max)
       throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
     await store.markOpen(entry.id);
+    // Where somebody removed the folder, the session is an empty one and not a broken one.
+    await store.makeSessionDirectory(entry.id);
     const { file } = await this.credentials(entry);
     const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
     const session = this.#session(entry, log, file);
     if (!session.live) {
-      await this.#putAway(session, session.state.life);
+      await this.#putAway(session, Math.max(session.state.life, entry.life));
       throw new SessiondError("session_stopped");
     }
     if (session.state.life !== entry.life || entry.stopped) await this.options.registry.change(entry.id, { life: session.state.life, stopped: false });
@@ -319,6 +321,7 @@ export class Host {
       ...(kind.requestId !== undefined && { request_id: kind.requestId }),
     };
     let log: SessionLog | null = null;
+    let committing = false;
     try {
       await store.markOpen(entry.id);
       await store.makeSessionDirectory(entry.id);
@@ -327,12 +330,16 @@ export class Host {
       ({ log } = await SessionLog.open(store.logOptions(entry.id)));
       const session = this.#session(entry, log, file);
       await log.durable(session.begin(workdir, agent, model));
+      committing = true;
       await this.options.registry.add(entry);
       this.#awake.set(entry.id, session);
       return { session: session.info(), token: minted.token, token_id: minted.record.token_id, created: true, differs: [] };
     } catch (error) {
       this.#credentials.delete(entry.id);
       await log?.close().catch(() => undefined);
+      // An entry that may have reached the disk must not be left without its folder.
+      const withdrawn = !committing || (await this.#withdraw(entry.id));
+      if (!withdrawn) throw error;
       // Best effort: on a full disk even this may fail, and then the next start passes over it.
       await store.removeSession(entry.id).catch(() => undefined);
       await store.unmarkOpen(entry.id).catch(() => undefined);
@@ -340,11 +347,28 @@ export class Host {
     }
   }
 
+  #withdraw(id: SessionId): Promise<boolean> {
+    return this.options.registry.withdraw(id).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** A stopped session begins its next life; another is joined as it is. */
   async #startOrJoin(entry: RegistryEntry, options: LifeOptions, tokenLabel: string): Promise<Started> {
+    const ended = this.#awake.get(entry.id);
+    // Its life is over in the journal, and the registry could not be told then.
+    if (ended !== undefined && !ended.live) await this.#putAway(ended, ended.state.life);
     const current = this.entry(entry.id) ?? entry;
-    const begins = current.stopped;
-    const session = begins ? await this.#nextLife(current, options) : await this.session(current.id);
+    let begins = current.stopped;
+    const session = begins
+      ? await this.#nextLife(current, options)
+      : await this.session(current.id).catch((error: unknown) => {
+          // So its journal says, which knows better than the registry.
+          if (!isSessiondError(error, "session_stopped")) throw error;
+          begins = true;
+          return this.#nextLife(this.entry(entry.id) ?? current, options);
+        });
     const { tokens } = await this.credentials(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
     const unseen = tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start");
@@ -362,12 +386,14 @@ export class Host {
     if (this.draining) throw new SessiondError("shutting_down");
     const { store } = this.options;
     await store.markOpen(entry.id);
+    // Where somebody removed the folder, the session is an empty one and not a broken one.
+    await store.makeSessionDirectory(entry.id);
     const { file } = await this.credentials(entry);
     const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
     try {
       const session = this.#session(entry, log, file);
       // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
-      if (!session.live) session.begin(entry.workdir, agent, model);
+      if (!session.live) session.begin(entry.workdir, agent, model, entry.life);
       session.recover(damage);
       await log.durable(session.state.seq);
       await this.options.registry.change(entry.id, { stopped: false, life: session.state.life });

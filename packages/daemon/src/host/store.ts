@@ -118,7 +118,7 @@ export class Store {
         const kept = join(this.root, "sessions", `${id}.unreadable-${this.#clock.now()}`);
         if (id.includes(".unreadable-")) continue;
         await this.disk.rename(this.directory(id), kept);
-        this.keepAside(kept, `a session's folder cannot be read: ${diskReason(error)}`);
+        this.keepAside(kept, `a session's folder cannot be read: ${diskReason(error instanceof SessiondError ? error.cause : error)}`);
       }
     }
     return found.sort((a, b) => a.created_at - b.created_at);

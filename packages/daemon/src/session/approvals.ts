@@ -29,6 +29,8 @@ export interface ApprovalsHost {
 export class Approvals {
   readonly #host: ApprovalsHost;
   readonly #waiting = new Map<string, (answer: Answer) => void>();
+  /** Answers to questions of a parked turn, given before its agent has asked again. */
+  readonly #early = new Map<string, Answer>();
 
   constructor(host: ApprovalsHost) {
     this.#host = host;
@@ -36,6 +38,8 @@ export class Approvals {
 
   /** Raise a question, or join the one that is open for this tool call; resolves at its end. */
   ask(turnId: string, question: Question): Promise<Answer> {
+    const early = this.#early.get(callKey(turnId, question.toolCallId));
+    if (early !== undefined) return Promise.resolve(early);
     const open = this.#host.state().approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
     if (open === undefined && this.#host.state().approvals.length >= limits.approvals_pending_max)
       return Promise.resolve({ allowed: false, reason: `Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.` });
@@ -62,15 +66,15 @@ export class Approvals {
       by,
       ...(reason !== undefined && { reason }),
     });
-    this.#settle(
-      approvalId,
-      option.kind === "allow_once" ? { allowed: true, digest: approval.digest } : { allowed: false, reason: reason ?? "The user refused." },
-    );
+    const given: Answer = option.kind === "allow_once" ? { allowed: true, digest: approval.digest } : { allowed: false, reason: reason ?? "The user refused." };
+    if (!this.#waiting.has(approvalId)) this.#early.set(callKey(approval.turn_id, approval.tool_call_id), given);
+    this.#settle(approvalId, given);
     return seq;
   }
 
-  /** Close every open question of the session. */
+  /** The turn is over: close every open question of the session. */
   closeAll(cause: Exclude<ApprovalCause, "answer">): void {
+    this.#early.clear();
     for (const approval of this.#host.state().approvals) {
       this.#host.apply({ type: "approval_resolved", approval_id: approval.approval_id, cause });
       this.#settle(approval.approval_id, { allowed: false, reason: refusals[cause] });
@@ -79,6 +83,7 @@ export class Approvals {
 
   /** Let go of waiting agents without an event: the session cannot write, or the turn is parked. */
   abandon(): void {
+    this.#early.clear();
     for (const approvalId of [...this.#waiting.keys()]) this.#settle(approvalId, { allowed: false, reason: refusals.restart });
   }
 
@@ -107,3 +112,5 @@ export class Approvals {
     resolve?.(answer);
   }
 }
+
+const callKey = (turnId: string, toolCallId: string): string => `${turnId} ${toolCallId}`;
