@@ -90,7 +90,10 @@ const call = (id: number): string => JSON.stringify({ id, method: "query", param
 
 for (const [what, messages] of [
   ["text that is no JSON", ["hello?", "{", "", "\u0000\u0000", "PONG", "undefined"]],
-  ["JSON that is no request", ["null", "17", "{}", "[]", '[null,17,"x"]', '{"id":1}', '{"id":{},"method":"query","params":{}}', '{"id":1,"method":"explode","params":{"path":"hello"}}']],
+  [
+    "JSON that is no request",
+    ["null", "17", "{}", "[]", '[null,17,"x"]', '{"id":1}', '{"id":{},"method":"query","params":{}}', '{"id":1,"method":"explode","params":{"path":"hello"}}'],
+  ],
   ["bytes", [Buffer.from([0xff, 0xfe, 0x00, 0x80]), Buffer.from(call(1))]],
   ["nesting a hundred thousand levels deep", [deep(100_000), `{"id":1,"method":"query","params":{"path":"hello","input":${deep(100_000)}}}`]],
   ["a batch of more calls than one may hold", [`[${Array.from({ length: 1_000 }, (_, id) => call(id + 1)).join(",")}]`]],
@@ -120,8 +123,14 @@ for (const [what, bytes] of [
   ["half a request", "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: webso"],
   ["HTTP for something else", "POST /shut_down HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"],
   ["an upgrade to another protocol", "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"],
-  ["an upgrade and then half a frame", "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n\u0081"],
-  ["an upgrade and then reserved bits", "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n\u007f\u007f\u007f\u007f"],
+  [
+    "an upgrade and then half a frame",
+    "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n\u0081",
+  ],
+  [
+    "an upgrade and then reserved bits",
+    "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n\u007f\u007f\u007f\u007f",
+  ],
   ["headers without end", `GET / HTTP/1.1\r\n${"X-Long: y\r\n".repeat(20_000)}`],
 ] as const) {
   test(`a socket that says ${what} harms nobody else`, async () => {
@@ -170,15 +179,17 @@ test("a registry that is lost or cannot be read is rebuilt, and the unreadable o
     const again = await host.sessionForWorkdir(workdir);
     expect([again.id, again.created]).toEqual([id, false]);
   }
-  expect((await host.status()).set_aside).toMatchObject([{ path: expect.stringContaining("registry.json.unreadable-"), reason: expect.stringContaining("rebuilt") }]);
+  expect((await host.status()).set_aside).toMatchObject([
+    { path: expect.stringContaining("registry.json.unreadable-"), reason: expect.stringContaining("rebuilt") },
+  ]);
 });
 
 // --- Where the real daemon cannot start ----------------------------------------------------------------
 
 /** Start the daemon's file in the foreground, as whom and where it cannot run. */
 function startsNot(home: DaemonHome, env: Record<string, string> = {}, prefix: readonly string[] = []): string {
-  const [command = process.execPath, ...args] = [...prefix, process.execPath, daemonFile];
-  const { status, stderr } = spawnSync(command, args, { env: { ...home.env, ...env }, encoding: "utf8", timeout: 20_000 });
+  const words = [...prefix, process.execPath, daemonFile];
+  const { status, stderr } = spawnSync("env", words, { env: { ...home.env, ...env }, encoding: "utf8", timeout: 20_000 });
   expect(status).toBe(1);
   expect(stderr).not.toMatch(/\n\s+at /);
   return stderr;

@@ -73,7 +73,8 @@ const question = async (world: World) => {
 
 /** The real disk, until a journal is to fail. */
 let failing: "write" | "datasync" | null = null;
-const fails = (step: typeof failing, code: string) => (failing === step ? Promise.reject(Object.assign(new Error(`${code}: made to fail`), { code })) : Promise.resolve());
+const fails = (step: typeof failing, code: string) =>
+  failing === step ? Promise.reject(Object.assign(new Error(`${code}: made to fail`), { code })) : Promise.resolve();
 const disk: Disk = {
   ...realDisk(),
   async open(path, mode) {
@@ -287,4 +288,3 @@ test("B45 with nothing configured a prompt is refused with what to do, and nothi
   expect(await seat.prompt("say hi").catch((failed: SessiondError) => failed.code)).toBe("agent_unavailable");
   expect(await (await world.host()).session(seat.sessionId).info()).toMatchObject({ seq: before, queue: [], turn: null, turns: 0, status: "idle" });
 });
-

@@ -190,6 +190,7 @@ const everything = (): string =>
 /** @returns what is wrong with a verb, in words; the calls of all callers are made */
 async function faultsOf(name: VerbName, gate: Gate, link: Link): Promise<string[]> {
   const faults: string[] = [];
+  let before = everything();
   for (const caller of callers) {
     for (const { word, over, fits } of readingsOf(gate)) {
       const input = { ...inputFor(name, world.facts), ...over };
@@ -198,7 +199,6 @@ async function faultsOf(name: VerbName, gate: Gate, link: Link): Promise<string[
       if (caller.input !== undefined && Object.keys(overridden).length === 0) continue;
       const due = expected(word, caller);
       const passes = fits && caller.input === undefined ? "unsupported" : caller.input === undefined ? "bad_request" : null;
-      const before = everything();
       counting.calls.splice(0);
       const { code, told } = await link(name, { ...input, ...overridden, ...(caller.auth !== undefined && { auth: caller.auth }) });
       const cell = `${name} ${JSON.stringify(over)} (${word}) by ${caller.name}`;
@@ -207,7 +207,9 @@ async function faultsOf(name: VerbName, gate: Gate, link: Link): Promise<string[
       if (code === "unauthenticated" && told !== unauthenticatedTold()) faults.push(`${cell}: unauthenticated in other words: ${told}`);
       if (counting.calls.length > 0 && (due !== "pass" || !fits)) faults.push(`${cell}: the handler ran`);
       if (due === "pass" && passes === "unsupported" && counting.calls.join() !== name) faults.push(`${cell}: the handler did not run once`);
-      if (everything() !== before) faults.push(`${cell}: something has changed`);
+      const after = everything();
+      if (after !== before) faults.push(`${cell}: something has changed`);
+      before = after;
     }
   }
   return faults;
@@ -269,6 +271,23 @@ test("B1 what is inherited counts for nothing: neither credentials nor the sessi
   expect(faults).toEqual([]);
 });
 
+test("B1 on a host row every session token counts as foreign, also where the call names the token's session", async () => {
+  const faults: string[] = [];
+  const holders = callers.filter(({ right, host }) => right !== undefined && host === undefined);
+  for (const [name, row] of rows) {
+    if (row.gate !== "host") continue;
+    for (const { auth, name: who } of holders) {
+      for (const [way, link] of Object.entries(links)) {
+        const { code, told } = await link(name, { ...inputFor(name, world.facts), session_id: world.sessionId, auth });
+        if (told !== unauthenticatedTold()) faults.push(`${way}: ${name} by ${who}: ${code}`);
+      }
+    }
+  }
+  expect(holders.length).toBeGreaterThan(8);
+  expect(faults).toEqual([]);
+  expect(counting.calls).toEqual([]);
+});
+
 test("B1 what is no object at all is nobody's call", async () => {
   const faults: string[] = [];
   for (const [name, row] of rows) {
@@ -307,5 +326,34 @@ test("B1 B40 a draining daemon refuses what the table does not let pass, before 
   } finally {
     world.daemon.host.draining = false;
   }
+  expect(faults).toEqual([]);
+});
+
+test("B1 B4 a token of a past life gets what its right would get, where that reads or the row repeats its answer; else session_stopped", async () => {
+  counting.restore();
+  const past = await makeWorld();
+  await past.daemon.call("stop", { session_id: past.sessionId }, past.auths.owner);
+  counting = countHandlers();
+  const { driver, control, view, foreignDriver } = past.auths;
+  const pastCallers: Caller[] = [
+    { name: "the driver of then", auth: driver, right: "control", seat: "driver", lineage: true },
+    { name: "control", auth: control, right: "control" },
+    { name: "view", auth: view, right: "view", lineage: true },
+    { name: "foreign", auth: foreignDriver },
+  ];
+  const faults: string[] = [];
+  for (const [name, row] of rows) {
+    for (const { word, over, fits } of readingsOf(row.gate)) {
+      for (const caller of pastCallers) {
+        // All seats went with the life, so what a seat would have passed is asked of the life first.
+        const due = expected(word, { ...caller, ...(caller.right !== undefined && { seat: "driver" }) });
+        const reads = word === "open" || word === "view" || word === "host_or_view" || row.past_life === "answer";
+        const wanted = due !== "pass" ? due : !reads ? "session_stopped" : fits ? "unsupported" : "bad_request";
+        const { code } = await inProcess(past.daemon)(name, { ...inputFor(name, past.facts), ...over, auth: caller.auth });
+        if (code !== wanted) faults.push(`${name} ${JSON.stringify(over)} (${word}) by ${caller.name}: ${code} instead of ${wanted}`);
+      }
+    }
+  }
+  await past.close();
   expect(faults).toEqual([]);
 });

@@ -131,16 +131,20 @@ test("B36 an unfinished last line, as a crash of the machine leaves it, is cut o
   await seat.prompt("say whole");
   await home.kill(await home.daemon());
   const whole = home.journal(session.id);
-  appendFileSync(home.journalPath(session.id), `{"seq":${whole.length + 1},"at":17,"event":{"type":"agent_mes`);
+  appendFileSync(
+    home.journalPath(session.id),
+    `{"seq":${whole.length + 1},"at":17,"event":{"type":"notice","code":"restarted","text":"${"half ".repeat(2_000)}`,
+  );
   await home.startByHand();
   const reader = (await home.connect({ autoStart: false })).session(session.id);
   // The notice is written like any frame, while the session already answers.
   const after = await eventually("frames follow those of before", async () => {
     const page = await reader.data();
-    return page.head > whole.length && page;
+    return page.frames.length > whole.length ? page : null;
   });
   expect(after.frames.slice(0, whole.length).map((frame) => JSON.stringify(frame))).toEqual(whole.map(({ text }) => text));
   expect(after.frames[whole.length]?.event).toMatchObject({ type: "notice", code: "journal_cut", text: expect.stringContaining("unfinished last line") });
   // Still a journal: every line whole, every seq once.
+  expect(home.journalText(session.id)).toMatch(/\}\n$/);
   expect(home.journal(session.id).map(({ seq }) => seq)).toEqual(home.journal(session.id).map((_, index) => index + 1));
 });

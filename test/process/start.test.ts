@@ -152,7 +152,10 @@ test("B41 a daemon started by a client leaves after its idle time, but not while
   await seat.sendPrompt(`wait 600 then run touch ${home.root}/ran`);
   await host.close();
   // Connection gone and idle time over several times: first a turn runs, then its question waits.
-  const asked = await eventually("the question is asked", () => home.logged("draining").length > 0 || home.journalText(seat.sessionId).includes('"approval_requested"'));
+  const asked = await eventually(
+    "the question is asked",
+    () => home.logged("draining").length > 0 || home.journalText(seat.sessionId).includes('"approval_requested"'),
+  );
   expect(asked).toBe(true);
   expect(home.logged("draining")).toEqual([]);
   await new Promise((resolve) => setTimeout(resolve, 600));

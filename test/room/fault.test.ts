@@ -154,8 +154,13 @@ test("B38 a write that outlives its journal's failure does not land among the li
   await write.reached;
   sync.release("EIO");
   await lost;
-  const stopped = rig.stop().catch((error: unknown) => error);
-  await soon();
+  let over = false;
+  const stopped = rig.stop().then(
+    () => (over = true),
+    () => (over = true),
+  );
+  // Long enough for a reopening that does not wait for it.
+  for (let looks = 0; looks < 300 && !over; looks++) await rig.lines();
   write.release();
   await stopped;
   await viewer.until(() => viewer.end !== undefined);
@@ -180,6 +185,16 @@ test("B38 interrupt and stop of a faulted session reopen it where they can", asy
   await viewer.until(() => viewer.end === null);
   expect((await rig.journal()).at(-1)?.event.type).toBe("session_stopped");
   await dense(rig);
+});
+
+test("B38 a stop that could not be written has not happened: the session lives on, and a second stop ends it", async () => {
+  const { disk, rig, viewer } = await faultable();
+  disk.fail("write", "/journal");
+  await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
+  expect(await rig.info()).toMatchObject({ life_state: "live", fault: { code: "storage_failed" } });
+  const { seq } = await rig.stop();
+  await viewer.until(() => viewer.end !== undefined);
+  expect((await rig.journal()).at(-1)).toMatchObject({ seq, event: { type: "session_stopped" } });
 });
 
 test("B38 a fault that begins between a snapshot and its first batch is announced all the same", async () => {

@@ -68,7 +68,7 @@ test("B31 every reader sees every frame once and in order, under any interleavin
           rig = await before.crash();
           driver = await rig.driver("driver", { secret });
           // The old daemon is dead to its readers: what they saw must be in the copy, or they are reset.
-          for (const each of readers) {
+          for (const each of [...readers]) {
             const seat = each.seats.at(-1) as TestSeat;
             await seat.drop();
             const again = await resume(rig, each, seat);

@@ -4,7 +4,7 @@ import { emptyState, limits, reduce, schemas } from "@sessiond/shared";
 import type { Frame, SessionState } from "@sessiond/shared";
 import { legalFrames } from "../support/legal-frames.ts";
 
-/** The law of the state's fold. fast-check prints seed and path where it fails. */
+/** The law of the state's fold. fast-check prints seed and path where it fails; to see a smaller case, run that seed without `endOnFailure` (minutes). */
 const empty = emptyState(`ses_${"0".repeat(22)}`);
 const fold = (state: SessionState, frames: readonly Frame[]): SessionState => frames.reduce(reduce, state);
 /** As a snapshot travels. */
@@ -18,7 +18,7 @@ test("B31 the snapshot at n, with the frames after n folded in, is the snapshot 
       const atM = sent(fold(empty, frames.slice(0, m)));
       expect(sent(fold(atN, frames.slice(n, m)))).toEqual(atM);
     }),
-    { numRuns: 150 },
+    { numRuns: 150, endOnFailure: true },
   );
 });
 
@@ -33,7 +33,7 @@ test("B31 a state is never changed by folding another frame into it", () => {
         state = next;
       }
     }),
-    { numRuns: 30 },
+    { numRuns: 30, endOnFailure: true },
   );
 });
 
@@ -56,7 +56,7 @@ test("B31 the state is bounded, whatever came: messages, characters and bytes; a
       schemas.sessionState.parse(state);
       most = { messages: Math.max(most.messages, state.messages.length), chars: Math.max(most.chars, counted), bytes: Math.max(most.bytes, bytes) };
     }),
-    { numRuns: 40 },
+    { numRuns: 40, endOnFailure: true },
   );
   console.log(`largest state met: ${most.messages} messages, ${most.chars} characters, ${most.bytes} bytes of JSON`);
   expect(most.messages).toBeGreaterThan(20);
@@ -70,7 +70,7 @@ test("B31 what is dropped from the front is told: older_before names the oldest 
       const seqs = state.messages.map((message) => message.seq);
       expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
     }),
-    { numRuns: 40 },
+    { numRuns: 40, endOnFailure: true },
   );
 });
 

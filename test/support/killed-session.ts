@@ -32,7 +32,14 @@ interface Reading {
   compared: number;
 }
 
-const nothingRead = (sessionId: string): Reading => ({ offset: 0, state: emptyState(sessionId), epochEnds: [], lines: new Map(), accepted: new Map(), compared: 0 });
+const nothingRead = (sessionId: string): Reading => ({
+  offset: 0,
+  state: emptyState(sessionId),
+  epochEnds: [],
+  lines: new Map(),
+  accepted: new Map(),
+  compared: 0,
+});
 
 interface Acknowledged {
   readonly seq: number;

@@ -125,16 +125,26 @@ export class TrappedDisk implements Disk {
   async open(path: string, mode: "read" | "write"): Promise<DiskFile> {
     await this.#step("open", path);
     const file = await this.#real.open(path, mode);
+    const running = new Set<Promise<void>>();
+    const run = (step: "write" | "sync", work: () => Promise<void>): Promise<void> => {
+      const done = this.#counted(step, path, work).finally(() => running.delete(done));
+      running.add(done);
+      return done;
+    };
     return {
       size: () => file.size(),
       read: async (position, length) => {
         await this.#step("read", path);
         return file.read(position, length);
       },
-      write: (position, bytes) => this.#counted("write", path, () => file.write(position, bytes)),
-      datasync: () => this.#counted("sync", path, () => file.datasync()),
+      write: (position, bytes) => run("write", () => file.write(position, bytes)),
+      datasync: () => run("sync", () => file.datasync()),
       truncate: (length) => file.truncate(length),
-      close: () => file.close(),
+      // As Node does: what is under way ends first.
+      close: async () => {
+        await Promise.allSettled(running);
+        await file.close();
+      },
     };
   }
 }

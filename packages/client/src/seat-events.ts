@@ -66,7 +66,7 @@ class Queue implements StreamWatcher {
   #events: SeatEvent[] = [];
   #first = 0;
   #end: SessiondError | null | undefined;
-  #wake: (() => void) | null = null;
+  #sleepers: (() => void)[] = [];
 
   constructor(max: number, stream: SeatStream) {
     this.#max = max;
@@ -76,7 +76,7 @@ class Queue implements StreamWatcher {
   push(event: SeatEvent): void {
     this.#events.push(event);
     if (this.#waiting >= this.#max) this.#stream.pause();
-    this.#wake?.();
+    this.#wake();
   }
 
   /** @returns null at the end. @throws the end's error, after everything before it was taken */
@@ -87,8 +87,7 @@ class Queue implements StreamWatcher {
         if (this.#end === null || this.#end.code === "session_stopped") return null;
         throw this.#end;
       }
-      await new Promise<void>((resolve) => (this.#wake = resolve));
-      this.#wake = null;
+      await new Promise<void>((resolve) => this.#sleepers.push(resolve));
     }
     const event = this.#events[this.#first++];
     // Taken ones are dropped by halves, so that a long queue costs no shifting.
@@ -104,7 +103,7 @@ class Queue implements StreamWatcher {
     this.#events = [];
     this.#first = 0;
     this.#end ??= null;
-    this.#wake?.();
+    this.#wake();
     this.#stream.resume();
   }
 
@@ -118,7 +117,11 @@ class Queue implements StreamWatcher {
 
   ended(error: SessiondError | null): void {
     this.#end = error;
-    this.#wake?.();
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#sleepers.splice(0)) wake();
   }
 
   get #waiting(): number {

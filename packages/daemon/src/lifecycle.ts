@@ -1,12 +1,12 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open, rename, rm, type FileHandle } from "node:fs/promises";
-import { createConnection, type Server } from "node:net";
+import { lstat, mkdir, open, readFile, rename, rm, type FileHandle } from "node:fs/promises";
+import type { Server } from "node:net";
 import { dirname, join } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { diskReason } from "./disk.ts";
 
 /**
- * One daemon a runtime directory. A kernel lock decides who it is: it ends with its process,
+ * One daemon a directory. A kernel lock decides who it is: it ends with its process,
  * however that ends, so there is no stale one. The holder binds its socket under a temporary name
  * and renames it into place, over whatever a dead daemon left; so the name never points to
  * nothing, and nobody removes a successor's socket.
@@ -35,8 +35,15 @@ export async function privateDirectory(path: string): Promise<void> {
   }
 }
 
-/** @returns null when another daemon holds the directory */
-export async function claim(socketPath: string): Promise<Claim | null> {
+/**
+ * Two locks: the runtime directory's, so that there is one daemon behind a socket, and the state
+ * directory's, so that there is one behind the journals: a shell without XDG_RUNTIME_DIR looks for
+ * its socket elsewhere, and would start a second writer.
+ *
+ * @returns null when another daemon holds the runtime directory: it is the one to talk to
+ * @throws SessiondError conflict, naming the socket, when one with another runtime directory holds the state
+ */
+export async function claim(socketPath: string, stateDir: string): Promise<Claim | null> {
   if (Buffer.byteLength(socketPath) > limits.socket_path_bytes_max) {
     throw new SessiondError("limit_reached", {
       limit: "socket_path_bytes_max",
@@ -44,18 +51,41 @@ export async function claim(socketPath: string): Promise<Claim | null> {
       unit: `bytes; ${socketPath} is longer. Set XDG_RUNTIME_DIR to a shorter directory`,
     });
   }
-  const lock = await open(join(dirname(socketPath), "lock"), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const runtime = await lockFile(join(dirname(socketPath), "lock"));
+  if (runtime === null) return null;
+  const statePath = join(stateDir, "lock");
+  const state = await lockFile(statePath);
+  if (state === null) {
+    await runtime.close();
+    const holder = await readFile(statePath, "utf8").catch(() => "");
+    throw new SessiondError("conflict", { reason: `another daemon, behind ${holder || "another socket"}, owns ${stateDir}; use the same XDG_RUNTIME_DIR` });
+  }
+  await state.truncate(0);
+  await state.write(socketPath, 0);
+  return {
+    listen: (server) => listen(server, socketPath),
+    // The socket's name goes first, while the lock still keeps a successor from binding it.
+    async release() {
+      await rm(socketPath, { force: true });
+      await state.close();
+      await runtime.close();
+    },
+  };
+}
+
+/** An exclusive lock that ends with the handle or the process; null when another has it. */
+async function lockFile(path: string): Promise<FileHandle | null> {
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   // Native, so loaded only when it is needed.
   const { tryLock } = await import("fs-native-extensions");
-  if (!tryLock(lock.fd)) {
-    await lock.close();
-    return null;
-  }
-  return { listen: (server) => listen(server, socketPath), release: () => release(lock, socketPath) };
+  if (tryLock(handle.fd)) return handle;
+  await handle.close();
+  return null;
 }
 
 async function listen(server: Server, path: string): Promise<void> {
-  const temporary = `${path}.${process.pid}`;
+  // No longer than the name itself, which is as long as it may be; and the lock's holder is alone.
+  const temporary = join(dirname(path), ".new");
   await rm(temporary, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -67,22 +97,4 @@ async function listen(server: Server, path: string): Promise<void> {
     throw new SessiondError("storage_failed", { reason: `cannot listen on ${path}: ${diskReason(error)}` }, { cause: error });
   });
   await rename(temporary, path);
-}
-
-/** The socket's name goes first, while the lock still keeps a successor from binding it. */
-async function release(lock: FileHandle, path: string): Promise<void> {
-  await rm(path, { force: true });
-  await lock.close();
-}
-
-/** Whether something answers on the socket. */
-export function dials(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
 }

@@ -13,7 +13,7 @@ import { Host } from "./host/host.ts";
 import { Store } from "./host/store.ts";
 import { mintBootId } from "./ids.ts";
 import { HostKey } from "./keys.ts";
-import { claim, privateDirectory } from "./lifecycle.ts";
+import { claim, privateDirectory, type Claim } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import { buildRouter } from "./router.ts";
 import { openDoor, type Door } from "./transport/listen.ts";
@@ -47,17 +47,25 @@ const closeMs = 1_000;
 
 /**
  * @returns null when another daemon holds the runtime directory
- * @throws SessiondError storage_failed, limit_reached (socket path)
+ * @throws SessiondError storage_failed, limit_reached (socket path), conflict (another daemon owns the state)
  */
 export async function startDaemon(config: Config, parts: Parts): Promise<RunningDaemon | null> {
-  const { log, clock = systemClock, disk = realDisk() } = parts;
-  const report = (error: unknown) => log.error("unexpected", error);
   const socketPath = join(config.runtimeDir, "sock");
   await privateDirectory(config.runtimeDir);
   await privateDirectory(config.stateDir);
-  const held = await claim(socketPath);
+  const held = await claim(socketPath, config.stateDir);
   if (held === null) return null;
+  try {
+    return await compose(config, parts, held, socketPath);
+  } catch (error) {
+    await held.release();
+    throw error;
+  }
+}
 
+async function compose(config: Config, parts: Parts, held: Claim, socketPath: string): Promise<RunningDaemon> {
+  const { log, clock = systemClock, disk = realDisk() } = parts;
+  const report = (error: unknown) => log.error("unexpected", error);
   const bootId = mintBootId();
   const installId = createHash("sha256").update(config.stateDir).digest("hex").slice(0, 16);
   const reaped = await reapOrphans(installId, bootId);
@@ -116,7 +124,7 @@ export async function startDaemon(config: Config, parts: Parts): Promise<Running
     await host.drain(waitMs);
     await door.close(closeMs);
     await audit.flush();
-    await held?.release();
+    await held.release();
     log.info("stopped");
     tellStopped();
   }

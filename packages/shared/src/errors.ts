@@ -1,3 +1,5 @@
+import { escapeDeceptive } from "./deceptive.ts";
+
 /**
  * The error table. An error that a caller can meet stands here; anything else is a bug
  * and reaches the caller as `internal`, without its message.
@@ -17,8 +19,11 @@ interface ErrorRow {
   readonly text: (detail: ErrorDetail) => string;
 }
 
-const say = (detail: ErrorDetail, key: string, otherwise: string): string =>
-  typeof detail[key] === "string" || typeof detail[key] === "number" ? String(detail[key]) : otherwise;
+/** A fact in a sentence: on one line, without characters that a terminal would obey. */
+const say = (detail: ErrorDetail, key: string, otherwise: string): string => {
+  const fact = detail[key];
+  return typeof fact === "string" || typeof fact === "number" ? escapeDeceptive(String(fact)).replaceAll("\n", " ") : otherwise;
+};
 
 export const errorTable = {
   // The call.
@@ -37,7 +42,7 @@ export const errorTable = {
   turn_in_progress: { trpc: "CONFLICT", retry: "backoff", text: () => "A turn is running. Queue the prompt, interrupt the turn, or wait for its end." },
   approval_gone: { trpc: "CONFLICT", retry: "never", text: (d) => `That question is closed: ${say(d, "outcome", "it was never asked, or long ago")}.` },
   prompt_gone: { trpc: "CONFLICT", retry: "never", text: (d) => `That prompt is no longer queued: ${say(d, "outcome", "it was never accepted, or long ago")}.` },
-  conflict: { trpc: "CONFLICT", retry: "never", text: (d) => `That id was used for something else: ${say(d, "reason", "other content under the same id")}.` },
+  conflict: { trpc: "CONFLICT", retry: "never", text: (d) => `In conflict with what is there: ${say(d, "reason", "other content under the same id")}.` },
   session_stopped: { trpc: "PRECONDITION_FAILED", retry: "never", text: () => "The session is stopped, or this token belongs to an earlier life of it. Start it again with `sessiond run`, or start_session with its id." },
   session_faulted: { trpc: "PRECONDITION_FAILED", retry: "backoff", text: (d) => `The session cannot write its journal (${say(d, "reason", "see status")}). Mend the disk; it reopens by itself.` },
   not_found: { trpc: "NOT_FOUND", retry: "never", text: (d) => `There is no such ${say(d, "what", "thing")}.` },
@@ -53,7 +58,7 @@ export const errorTable = {
   shutting_down: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: () => "The daemon is shutting down and takes no new work. The session goes on when it is started again." },
   daemon_unreachable: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: (d) => `No daemon could be reached: ${say(d, "reason", "nothing listens")}. Start one with \`sessiond up\`.` },
   agent_unavailable: { trpc: "PRECONDITION_FAILED", retry: "never", text: (d) => `The agent cannot run: ${say(d, "reason", "it is not configured")}.` },
-  storage_failed: { trpc: "INTERNAL_SERVER_ERROR", retry: "backoff", text: (d) => `It could not be written to disk (${say(d, "reason", "I/O error")}), so it did not happen. Look at the disk, then try again.` },
+  storage_failed: { trpc: "INTERNAL_SERVER_ERROR", retry: "backoff", text: (d) => `The disk failed (${say(d, "reason", "I/O error")}); what was asked did not happen. Look at the disk, then try again.` },
   internal: { trpc: "INTERNAL_SERVER_ERROR", retry: "never", text: () => "A bug in sessiond; the daemon's log has the details." },
   // Ends of a stream.
   moved: { trpc: "CONFLICT", retry: "never", text: () => "The same client took this seat on a newer connection." },

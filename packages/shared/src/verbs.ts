@@ -97,12 +97,12 @@ export const verbs = {
     output: z.strictObject({ ...session, token_id: s.tokenId, right: s.right, label: s.label, expires_at: s.millis.optional(), past_life: z.boolean() }),
   },
   session_info: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found"], doc: "Status, seats, queue and open questions.",
+    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "Status, seats, queue and open questions.",
     input: z.strictObject(session),
     output: s.sessionInfo,
   },
   session_data: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
+    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
     input: z.strictObject({ ...session, after: s.seq.optional(), before: s.seq.optional(), limit: z.int().min(1).max(512).optional() }),
     output: z.strictObject({ frames: z.array(frameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq }),
   },

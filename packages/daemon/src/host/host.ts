@@ -171,6 +171,7 @@ export class Host {
     const entry = this.entry(id);
     if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
     return this.#serial.run(id, async () => {
+      await this.settled(id);
       if (life !== undefined && life !== this.life(this.entry(id) ?? entry).life) return { seq: await this.#endOf(id, life), life };
       if (this.entry(id)?.stopped === true && !this.#awake.has(id)) {
         const log = await this.stoppedLog(id);
@@ -256,15 +257,20 @@ export class Host {
     await store.makeSessionDirectory(entry.id);
     const { file } = await this.credentials(entry);
     const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
-    const session = this.#session(entry, log, file);
-    if (!session.live) {
-      await this.#putAway(session, Math.max(session.state.life, entry.life));
-      throw new SessiondError("session_stopped");
+    try {
+      const session = this.#session(entry, log, file);
+      if (!session.live) {
+        await this.#putAway(session, Math.max(session.state.life, entry.life));
+        throw new SessiondError("session_stopped");
+      }
+      if (session.state.life !== entry.life || entry.stopped) await this.options.registry.change(entry.id, { life: session.state.life, stopped: false });
+      session.recover(damage);
+      this.#awake.set(entry.id, session);
+      return session;
+    } catch (error) {
+      await log.close().catch(() => undefined);
+      throw error;
     }
-    if (session.state.life !== entry.life || entry.stopped) await this.options.registry.change(entry.id, { life: session.state.life, stopped: false });
-    session.recover(damage);
-    this.#awake.set(entry.id, session);
-    return session;
   }
 
   #session(entry: RegistryEntry, log: SessionLog, file: DurableStore<SessionFile>): Session {
@@ -356,9 +362,11 @@ export class Host {
 
   /** A stopped session begins its next life; another is joined as it is. */
   async #startOrJoin(entry: RegistryEntry, options: LifeOptions, tokenLabel: string): Promise<Started> {
+    // Its journal has one writer, and the registry may be behind it until then.
+    await this.settled(entry.id);
     const ended = this.#awake.get(entry.id);
     // Its life is over in the journal, and the registry could not be told then.
-    if (ended !== undefined && !ended.live) await this.#putAway(ended, ended.state.life);
+    if (ended !== undefined && !ended.live) await this.#putAway(ended, (await ended.stop({ label: "owner" })).life);
     const current = this.entry(entry.id) ?? entry;
     let begins = current.stopped;
     const session = begins

@@ -93,6 +93,9 @@ export class Journal {
       file = await disk.open(path, "write");
       if (options.cut !== undefined) await rewriteUnsynced(file, options.cut);
       let found = await scan(file, options.visit);
+      // Numbers that were shown must not be given again. A start from this file is another epoch, and every reader is told.
+      if (options.cut !== undefined && found.end !== options.cut.shown)
+        throw new SessiondError("storage_failed", { reason: "the journal has lost lines that were shown; restart the daemon to go on with what is left" });
       let lastEpoch = found.epochs.length;
       if (found.damage === "malformed") {
         lastEpoch = await highestEpoch(file, found.end, lastEpoch);

@@ -41,6 +41,8 @@ export async function* attach(session: Session, request: AttachRequest, reader: 
   try {
     // A seat resumed without a frame may have one of its first connection under way.
     await session.log.room.shown(seq === 0 ? session.state.seq : seq);
+    // The token may have ended before anyone could find this seat by it.
+    if (reader.signal.reason instanceof SessiondError) session.seats.tokensEnded([request.tokenId], reader.signal.reason);
     yield* watch(session.log, seatId, request.cursor, AbortSignal.any([reader.signal, stream.signal]), reader);
   } finally {
     session.seats.lost(seatId, stream);
@@ -55,6 +57,7 @@ export async function* watch(
   signal: AbortSignal,
   reader: Reader,
 ): AsyncGenerator<AttachOutput> {
+  if (signal.reason instanceof SessiondError) throw signal.reason;
   const { room } = log;
   const refused = cursor === undefined ? null : room.judge(cursor);
   const state: SessionState = log.shown.state;

@@ -1,4 +1,4 @@
-import { frameSchema, SessiondError, type Frame, type SessionEvent, type SessionInfo } from "@sessiond/shared";
+import { frameSchema, limits, SessiondError, type Frame, type SessionEvent, type SessionInfo } from "@sessiond/shared";
 import { Transcript } from "../agents/transcript.ts";
 import type { Clock } from "../clock.ts";
 import type { Disk } from "../disk.ts";
@@ -68,13 +68,17 @@ export class SessionLog {
 
   /**
    * @returns the event's seq; nothing is durable or shown yet
-   * @throws SessiondError session_faulted; session_stopped when the log is read only
+   * @throws SessiondError session_faulted; session_stopped when the log is read only; limit_reached for a frame longer than a line may be
    */
   apply(event: SessionEvent): number {
     if (!this.#writable) throw new SessiondError("session_stopped");
     if (this.room.fault !== undefined) throw new SessiondError("session_faulted", { reason: this.room.fault.reason });
     const frame: Frame = frameSchema.parse({ seq: this.decided.state.seq + 1, at: this.#options.clock.now(), event });
-    this.#journal.append({ seq: frame.seq, text: JSON.stringify(frame) });
+    const text = JSON.stringify(frame);
+    // A longer line is damage to whoever reads the journal, and would take with it all that follows.
+    if (text.length * 3 > limits.journal_line_bytes_max && Buffer.byteLength(text) > limits.journal_line_bytes_max)
+      throw new SessiondError("limit_reached", { limit: "journal_line_bytes_max", value: limits.journal_line_bytes_max, unit: "bytes" });
+    this.#journal.append({ seq: frame.seq, text });
     this.decided = decide(this.decided, frame);
     this.transcript.fold(frame.event);
     this.#unshown.push({ seq: frame.seq, decided: this.decided });

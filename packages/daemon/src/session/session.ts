@@ -138,6 +138,7 @@ export class Session {
       await this.log.durable(known.seq);
       return answer;
     }
+    this.#mustBegin();
     const became = place(this.state, request, this.#options.limits);
     const unavailable = this.#ready().unavailable();
     if (unavailable !== null) throw new SessiondError("agent_unavailable", { reason: unavailable });
@@ -166,6 +167,7 @@ export class Session {
 
   async release(by: Actor): Promise<{ seq: number; released: string[] }> {
     this.#mustLive();
+    this.#mustBegin();
     const released = this.state.queue.filter((prompt) => prompt.held).map((prompt) => prompt.prompt_id);
     if (released.length === 0) return { seq: this.state.seq, released };
     const seq = this.apply({ type: "queue_released", by });
@@ -204,17 +206,23 @@ export class Session {
   }
 
   async #stop(by: Actor): Promise<{ seq: number; life: number }> {
-    if (!this.live) return { seq: this.state.seq, life: this.state.life };
+    // Also when the last frame is there: an earlier try may have failed to make it durable.
     await this.#mustReopen();
-    this.#approvals.closeAll("stop");
-    await this.#abortTurn("stop");
-    for (const prompt of this.state.queue) this.apply({ type: "prompt_discarded", prompt_id: prompt.prompt_id, cause: "stop" });
-    const seq = this.apply({ type: "session_stopped", life: this.state.life, by });
-    this.seats.clear();
+    if (this.live) {
+      this.#approvals.closeAll("stop");
+      await this.#abortTurn("stop");
+      for (const prompt of this.state.queue) this.apply({ type: "prompt_discarded", prompt_id: prompt.prompt_id, cause: "stop" });
+      this.apply({ type: "session_stopped", life: this.state.life, by });
+      this.seats.clear();
+    }
+    const { seq, life } = this.state;
     await this.log.durable(seq);
+    // From here on the journal is the next life's; nothing of this one may touch it.
+    this.#retired = true;
+    this.#retry?.();
     this.log.room.end("complete");
     await this.#agent?.close();
-    return { seq, life: this.state.life };
+    return { seq, life };
   }
 
   /** Let a running turn end by itself, at most so long. */
@@ -281,6 +289,11 @@ export class Session {
     if (fault !== undefined) throw new SessiondError("session_faulted", { reason: fault.reason });
   }
 
+  /** The draining may have begun since the call was let in; what is taken on now would not run. */
+  #mustBegin(): void {
+    if (this.#options.draining()) throw new SessiondError("shutting_down");
+  }
+
   async #mustReopen(): Promise<void> {
     if (this.log.room.fault !== undefined) await this.reopen();
   }
@@ -319,13 +332,17 @@ export class Session {
         durable: (seq) => this.log.durable(seq),
         drained: () => this.log.drained(),
         ask: (id, question) => (this.#turn === running && running.cause === null ? this.#approvals.ask(id, question) : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] })),
-        kill: () => agent.close(),
+        kill: () => {
+          // A closed agent runs no further turn.
+          if (this.#agent === agent) this.#agent = null;
+          return agent.close();
+        },
       },
       turnId,
       (turn) => start(agent, turn),
     );
     this.#turn = running;
-    void running.done.then((end) => this.#ended(running, end));
+    running.done.then((end) => this.#ended(running, end)).catch(report);
   }
 
   #ended(running: RunningTurn, end: TurnEnd): void {

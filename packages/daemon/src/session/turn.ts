@@ -1,4 +1,4 @@
-import { SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
+import { eventTable, SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
 import type { AgentEvent, AgentTurn, Answer, Question } from "../agents/agent.ts";
 import type { Clock } from "../clock.ts";
 
@@ -34,6 +34,8 @@ export class RunningTurn {
   readonly #host: TurnHost;
   readonly #abort = new AbortController();
   #cause: AbortCause | null = null;
+  /** Ends the one wait that is under way. */
+  #wake = (): void => undefined;
 
   constructor(host: TurnHost, turnId: string, start: (turn: AgentTurn) => AsyncIterable<AgentEvent>) {
     this.#host = host;
@@ -50,36 +52,51 @@ export class RunningTurn {
     if (this.#cause !== null) return;
     this.#cause = cause;
     this.#abort.abort();
+    this.#wake();
   }
 
   async #run(start: (turn: AgentTurn) => AsyncIterable<AgentEvent>): Promise<TurnEnd> {
     // The frames that begin the turn are applied in the same step as this call; the agent comes after.
     await Promise.resolve();
     const signal = this.#abort.signal;
-    const abortion = new Promise<typeof aborted>((resolve) => signal.addEventListener("abort", () => resolve(aborted), { once: true }));
     let iterator: Iterator | null = null;
     try {
       if (signal.aborted) return this.#abortedEnd();
       iterator = start({ turnId: this.turnId, signal, ask: (question) => this.#host.ask(this.turnId, question) })[Symbol.asyncIterator]();
       for (;;) {
-        const next = await Promise.race([iterator.next(), abortion]);
+        const next = await this.#orAborted(iterator.next());
         if (next === aborted || signal.aborted) return await this.#letGo(iterator);
         if (next.done === true) return failed("agent_silent", "The agent ended without saying how.");
         const event = next.value;
-        if (event.type === "turn_end")
-          return { stop_reason: event.stop_reason, ...(event.error && { error: event.error }), ...(event.usage && { usage: event.usage }) };
+        if (event.type === "turn_end") return this.#endOf(event);
         const seq = this.#host.apply({ ...event, turn_id: this.turnId });
         // A tool starts only when the frame that says so is on disk: after a crash nobody may
         // wonder whether it ran.
-        await Promise.race([event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained(), abortion]);
+        await this.#orAborted(event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained());
       }
     } catch (error) {
       if (signal.aborted && iterator !== null) return await this.#letGo(iterator);
       if (signal.aborted) return this.#abortedEnd();
-      if (!(error instanceof SessiondError)) this.#host.report(error);
       if (iterator !== null) await this.#bounded(iterator);
+      if (error instanceof SessiondError) return failed(error.code, error.message);
+      this.#host.report(error);
       return failed("internal", "The agent failed; the daemon's log has the details.");
     }
+  }
+
+  /** Checked here, while the agent can still be held to it: a frame that does not fit must not stop the turn from ending. */
+  #endOf({ stop_reason, error, usage }: Extract<AgentEvent, { type: "turn_end" }>): TurnEnd {
+    const end = { stop_reason, ...(error && { error }), ...(usage && { usage }) };
+    eventTable.turn_ended.schema.parse({ type: "turn_ended", turn_id: this.turnId, ...end });
+    return end;
+  }
+
+  /** Not a race against one promise of the whole turn: that would keep every event until the turn ends. */
+  #orAborted<T>(work: Promise<T>): Promise<T | typeof aborted> {
+    return new Promise((resolve, reject) => {
+      this.#wake = () => resolve(aborted);
+      work.then(resolve, reject);
+    });
   }
 
   async #letGo(iterator: Iterator): Promise<TurnEnd> {

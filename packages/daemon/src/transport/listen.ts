@@ -83,6 +83,8 @@ export function openDoor(options: DoorOptions): Door {
       for (const client of sockets.clients) client.close(goingAway, "shutting_down");
       const cut = clock.after(ms, () => {
         for (const client of sockets.clients) client.terminate();
+        // Those that never became a WebSocket: nobody times them any more.
+        server.closeAllConnections();
       });
       await closed;
       cut();

@@ -7,7 +7,8 @@ import type { Connection } from "../router.ts";
 /**
  * One connection's pace. A socket whose buffer is full is not read for; one that takes nothing
  * for `stall_ms` is closed with `slow_consumer`. So a slow client costs at most its socket's
- * buffer, and the log it reads from waits on disk.
+ * buffer, and the log it reads from waits on disk. Nor is it listened to meanwhile: who takes no
+ * answers may not pile up further ones.
  */
 export const slowConsumerClose = 4008;
 
@@ -37,7 +38,7 @@ export class PacedConnection implements Connection {
 
   ready(): Promise<void> {
     if (!this.#full || this.signal.aborted) return Promise.resolve();
-    this.#stall ??= this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
+    this.#watchStall();
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
@@ -66,16 +67,30 @@ export class PacedConnection implements Connection {
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#stall?.();
       this.#stall = null;
-      if (!this.#full) this.#wake();
-      else if (this.#waiting.length > 0) this.#stall = this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
+      if (this.#full) return this.#watchStall();
+      this.#socket.resume();
+      this.#wake();
     };
-    this.#socket.send = ((data: string) => send(data, flushed)) as WebSocket["send"];
+    this.#socket.send = ((data: string) => {
+      send(data, flushed);
+      if (!this.#full || this.#socket.readyState !== this.#socket.OPEN) return;
+      this.#socket.pause();
+      this.#watchStall();
+    }) as WebSocket["send"];
+  }
+
+  #watchStall(): void {
+    this.#stall ??= this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
   }
 
   /** The streams end with the error, then the socket; a peer that takes not even that is cut. */
   #stalled(): void {
     for (const { reject } of this.#waiting.splice(0)) reject(new SessiondError("slow_consumer"));
-    setImmediate(() => this.#socket.close(slowConsumerClose, "slow_consumer"));
+    setImmediate(() => {
+      // The peer's own goodbye is heard again.
+      this.#socket.resume();
+      this.#socket.close(slowConsumerClose, "slow_consumer");
+    });
     this.#stall = this.#clock.after(this.#limits.heartbeat_wait_ms, () => this.#socket.terminate());
   }
 

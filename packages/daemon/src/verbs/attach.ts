@@ -9,19 +9,19 @@ export const attach: Handler<"attach"> = async function* ({ input, grant, daemon
   if (seatSecret === undefined || !seatSecretPattern.test(seatSecret))
     throw new SessiondError("bad_request", { reason: "auth.seat_secret must be 22 to 64 URL-safe characters, made by the client" });
   const cursor = input.lastEventId ?? input.cursor;
-  if (daemon.host.life(entry).stopped) {
-    const log = await daemon.host.stoppedLog(entry.id);
-    try {
-      yield* watch(log, null, cursor, reader.signal, reader);
-    } finally {
-      await log.close();
-    }
-    return;
-  }
-  const session = await daemon.host.session(entry.id);
   const held = credentials.tokens.stream(token.token_id);
   const signal = AbortSignal.any([reader.signal, held.signal]);
   try {
+    if (daemon.host.life(entry).stopped) {
+      const log = await daemon.host.stoppedLog(entry.id);
+      try {
+        yield* watch(log, null, cursor, signal, reader);
+      } finally {
+        await log.close();
+      }
+      return;
+    }
+    const session = await daemon.host.session(entry.id);
     const request = { role: input.role, label: input.label, fallback: input.fallback !== undefined, secret: seatSecret, tokenId: token.token_id, cursor };
     yield* attachTo(session, request, { signal, ready: () => reader.ready() });
   } finally {
