@@ -1,3 +1,4 @@
+import { limits } from "@sessiond/shared";
 import type { Auth, Fault, Role, SessionState } from "@sessiond/shared";
 import type { SessiondError } from "@sessiond/shared";
 import type { Connection } from "./connection.ts";
@@ -105,7 +106,7 @@ export class ViewerSeat {
     const { stream, calls, auth, sessionId } = this.parts;
     if (stream.end !== undefined) return;
     stream.leave();
-    const told = stream.seat === null ? undefined : calls.call("detach", { session_id: sessionId }, auth, { once: true, timeoutMs: detachMs });
+    const told = stream.seat === null ? undefined : calls.call("detach", { session_id: sessionId }, auth, { once: true, timeoutMs: limits.goodbye_ms });
     await told?.catch(() => undefined);
     stream.close();
   }
@@ -114,6 +115,3 @@ export class ViewerSeat {
     return this.detach();
   }
 }
-
-/** A goodbye is worth this much waiting, in milliseconds. */
-const detachMs = 2_000;

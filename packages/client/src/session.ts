@@ -1,4 +1,4 @@
-import { readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
+import { limits, readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
 import type { CallOptions } from "./call-limit.ts";
 import { Connection } from "./connection.ts";
 import type { Door } from "./door.ts";
@@ -133,12 +133,9 @@ export class Session extends SessionHandle {
     if (ownTokenId !== undefined) {
       // The host key where there is one: a control token of an ended life may not act any more.
       const auth: Auth = hostKey === undefined ? this.auth : { host_key: hostKey };
-      await this.calls.call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, { once: true, timeoutMs: goodbyeMs }).catch(() => undefined);
+      await this.calls.call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, { once: true, timeoutMs: limits.goodbye_ms }).catch(() => undefined);
     }
     if (ownCalls === true) this.calls.close();
     closed?.(this);
   }
 }
-
-/** A token that is not revoked here ends after a day without use; waiting longer is not worth it. */
-const goodbyeMs = 2_000;

@@ -42,9 +42,6 @@ export interface RunningDaemon {
   readonly stopped: Promise<void>;
 }
 
-/** How long connections may take to close at the end of a drain. */
-const closeMs = 1_000;
-
 /**
  * @returns null when another daemon holds the runtime directory
  * @throws SessiondError storage_failed, limit_reached (socket path), conflict (another daemon owns the state)
@@ -122,7 +119,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     host.draining = true;
     await recovery.done;
     await host.drain(waitMs);
-    await door.close(closeMs);
+    await door.close(config.limits.door_close_ms);
     await audit.flush();
     await held.release();
     log.info("stopped");

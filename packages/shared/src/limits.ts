@@ -21,6 +21,7 @@ export const limitTable = {
   connections_max: { value: 512, unit: "count", why: "half of the default descriptor limit; 200 viewers and their calls fit" },
   subscriptions_per_connection_max: { value: 32, unit: "count", why: "the library uses one a connection" },
   calls_per_connection_max: { value: 256, unit: "count", why: "calls under way on one socket; the library never nears it" },
+  calls_per_message_max: { value: 64, unit: "count", why: "a stock client sends all its subscriptions again as one message when it reconnects" },
   hello_wait_ms: { value: 10_000, unit: "ms", why: "a socket that says nothing is not a client" },
   heartbeat_ms: { value: 15_000, unit: "ms", why: "a quiet link is probed this often, from both sides" },
   heartbeat_wait_ms: { value: 10_000, unit: "ms", why: "a peer that does not answer a probe within this is gone" },
@@ -46,6 +47,7 @@ export const limitTable = {
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
   tokens_live_max: { value: 64, unit: "count", why: "beyond it the longest unused seatless start token goes" },
   start_token_idle_ms: { value: 86_400_000, unit: "ms", why: "a token that nobody used for a day is a leak" },
+  token_use_written_ms: { value: 3_600_000, unit: "ms", why: "last use is written down this often: a day without use is noticed to the hour, and reading costs no writes" },
   token_ttl_ms_max: { value: 31_536_000_000, unit: "ms", why: "a year; longer is for ever" },
   // Prompts and turns.
   queue_prompts_max: { value: 32, unit: "count", why: "more waiting prompts are a script gone wrong" },
@@ -64,6 +66,10 @@ export const limitTable = {
   tool_read_bytes_max: { value: 262_144, unit: "bytes", why: "one read of a file; the rest by offset" },
   tool_list_entries_max: { value: 1_000, unit: "count", why: "one listing" },
   tool_search_matches_max: { value: 500, unit: "count", why: "one search" },
+  tool_search_files_max: { value: 50_000, unit: "count", why: "beyond it a search belongs to a better tool in the shell" },
+  tool_search_file_bytes_max: { value: 2_097_152, unit: "bytes", why: "larger files are data, not text to look through" },
+  tool_search_pattern_ms: { value: 100, unit: "ms", why: "the event loop is everybody's: a pattern that backtracks without end is cut off, in each file" },
+  shell_pipes_ms: { value: 100, unit: "ms", why: "what holds a command's pipes open after its end is ended" },
   shell_ms_max: { value: 600_000, unit: "ms", why: "a command that runs longer belongs in the background" },
   kill_wait_ms: { value: 2_000, unit: "ms", why: "between TERM and KILL of a command's group" },
   // The model.
@@ -74,8 +80,10 @@ export const limitTable = {
   repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },
   client_events_max: { value: 4_096, unit: "count", why: "events that a seat's reader has not taken; the socket pauses above it" },
   daemon_start_wait_ms: { value: 20_000, unit: "ms", why: "a cold start takes a tenth of a second; a loaded machine gets patience" },
+  goodbye_ms: { value: 2_000, unit: "ms", why: "seats and tokens end by themselves; a goodbye is worth this much waiting" },
   redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },
   // The house.
+  door_close_ms: { value: 1_000, unit: "ms", why: "connections that have not closed by then are cut at the end of a drain" },
   refusals_written_per_minute_max: { value: 60, unit: "count", why: "beyond it refusals are counted, not written singly" },
   audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept once as .1 and begun anew" },
   log_bytes_max: { value: 4_194_304, unit: "bytes", why: "the same for the daemon's log" },

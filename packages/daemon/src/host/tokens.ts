@@ -20,9 +20,6 @@ export interface MintOptions {
   readonly ttl_ms?: number;
 }
 
-/** How often last use is written down while a token is in use. */
-const useWrittenEveryMs = 3_600_000;
-
 export class Tokens {
   readonly #store: DurableStore<SessionFile>;
   readonly #clock: Clock;
@@ -47,7 +44,7 @@ export class Tokens {
     const stored = this.#store.data.tokens.find((token) => sameHash(token.hash, wanted));
     if (stored === undefined || stored.right !== claim.right || !this.#alive(stored)) return null;
     this.#used.set(stored.token_id, this.#clock.now());
-    if (this.#clock.now() - stored.last_used_at > useWrittenEveryMs) void this.writeUse().catch(() => undefined);
+    if (this.#clock.now() - stored.last_used_at > this.#limits.token_use_written_ms) void this.writeUse().catch(() => undefined);
     return publicRecord(stored, this.#lastUse(stored));
   }
 

@@ -1,4 +1,4 @@
-import { escapeDeceptive, limits, SessiondError, type Actor, type ApprovalCause, type ApprovalOption, type SessionEvent, type SessionState } from "@sessiond/shared";
+import { escapeDeceptive, isSessiondError, limits, SessiondError, type Actor, type ApprovalCause, type ApprovalOption, type SessionEvent, type SessionState } from "@sessiond/shared";
 import type { Answer, Question } from "../agents/agent.ts";
 import { mintId } from "../ids.ts";
 import type { ApprovalOutcome } from "./decided.ts";
@@ -43,7 +43,13 @@ export class Approvals {
     const open = this.#host.state().approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
     if (open === undefined && this.#host.state().approvals.length >= limits.approvals_pending_max)
       return Promise.resolve({ allowed: false, reason: `Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.` });
-    const approvalId = open?.approval_id ?? this.#raise(turnId, question);
+    let approvalId: string;
+    try {
+      approvalId = open?.approval_id ?? this.#raise(turnId, question);
+    } catch (error) {
+      if (!isSessiondError(error, "limit_reached")) throw error;
+      return Promise.resolve({ allowed: false, reason: "The question is too large to be shown whole, so nothing was run. Make a smaller change." });
+    }
     return new Promise((resolve) => this.#waiting.set(approvalId, resolve));
   }
 

@@ -30,8 +30,6 @@ export interface Door {
   close(ms: number): Promise<void>;
 }
 
-/** Subscriptions come back as one batch after a reconnect of a stock client. */
-const batchMax = 64;
 const goingAway = 1001;
 
 export function openDoor(options: DoorOptions): Door {
@@ -42,7 +40,7 @@ export function openDoor(options: DoorOptions): Door {
     router: options.router,
     createContext: ({ res }) => ({ connection: paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, clock, limits) }),
     experimental_encoder: frameEncoder(mintBootId()),
-    maxBatchSize: batchMax,
+    maxBatchSize: limits.calls_per_message_max,
   });
   const paced = new WeakMap<WebSocket, PacedConnection>();
   const server = createServer(answer);

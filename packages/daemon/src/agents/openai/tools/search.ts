@@ -21,33 +21,27 @@ export const search = defineTool({
   async *run({ pattern, path, regex }, context) {
     const { paths, limits, signal } = context;
     const start = await paths.resolve(path || ".");
-    const matches = matcher(pattern, regex ?? false);
+    const matches = matcher(pattern, regex ?? false, limits.tool_search_pattern_ms);
     const found: string[] = [];
     let files = 0;
     for await (const file of filesBelow(start, paths)) {
-      if (signal.aborted || found.length >= limits.tool_search_matches_max || files >= filesMax) break;
+      if (signal.aborted || found.length >= limits.tool_search_matches_max || files >= limits.tool_search_files_max) break;
       files += 1;
       const lines = await linesOf(file, context);
       if (lines === null) continue;
       for (const at of matches(lines)) if (found.length < limits.tool_search_matches_max) found.push(`${paths.show(file)}:${at + 1}: ${oneLine(lines[at] ?? "")}`);
     }
-    const cut = found.length >= limits.tool_search_matches_max ? `\n… stopped after ${found.length} matches.` : files >= filesMax ? `\n… stopped after ${files} files.` : "";
+    const cut = found.length >= limits.tool_search_matches_max ? `\n… stopped after ${found.length} matches.` : files >= limits.tool_search_files_max ? `\n… stopped after ${files} files.` : "";
     return { ok: true, text: (found.length === 0 ? `No match in ${files} files.` : found.join("\n")) + cut };
   },
 });
 
-/** Beyond this a search belongs to a better tool in the shell. */
-const filesMax = 50_000;
-/** As a multiple of what one `read` gives: larger files are data, not text to look through. */
-const readsPerFile = 8;
-/** The event loop is everybody's: a pattern that backtracks without end is cut off after this, in one file. */
-const patternMs = 100;
 const skipped = new Set([".git", "node_modules"]);
 
 /** Indexes of the lines that match. */
 type Matcher = (lines: readonly string[]) => number[];
 
-function matcher(pattern: string, regex: boolean): Matcher {
+function matcher(pattern: string, regex: boolean, timeoutMs: number): Matcher {
   if (!regex) return (lines) => lines.flatMap((line, at) => (line.includes(pattern) ? [at] : []));
   try {
     new RegExp(pattern, "u");
@@ -60,7 +54,7 @@ function matcher(pattern: string, regex: boolean): Matcher {
   return (lines) => {
     context["text"] = lines.join("\n");
     try {
-      const at = String(script.runInContext(context, { timeout: patternMs }));
+      const at = String(script.runInContext(context, { timeout: timeoutMs }));
       return at === "" ? [] : at.split(",").map(Number);
     } catch {
       throw new ToolError("The pattern takes too long to match. Make it simpler, or search for plain text.");
@@ -85,7 +79,7 @@ async function linesOf(path: string, { paths, limits }: ToolContext): Promise<st
   const file = await paths.open(path).catch(() => null);
   if (file === null) return null;
   try {
-    if ((await file.stat()).size > limits.tool_read_bytes_max * readsPerFile) return null;
+    if ((await file.stat()).size > limits.tool_search_file_bytes_max) return null;
     const bytes = await file.readFile();
     return bytes.subarray(0, 8_192).includes(0) ? null : bytes.toString("utf8").split("\n");
   } finally {

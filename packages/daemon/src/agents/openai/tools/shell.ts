@@ -48,8 +48,6 @@ export const shell = defineTool({
 });
 
 const gatherMs = 20;
-/** How long the pipes may stay open after the command has ended before what holds them is ended. */
-const pipesMs = 100;
 
 type Cause = "exit" | "timeout" | "abort";
 
@@ -61,7 +59,7 @@ async function follow(child: MarkedChild, limitMs: number, { limits, signal }: T
   const stop = (why: Cause): void => {
     state.cause = why;
     // What the system cannot end (a process stuck in the kernel) is not waited for.
-    void child.end(limits.kill_wait_ms).then(() => pause(pipesMs)).then(() => given({ code: null, signal: "SIGKILL" }));
+    void child.end(limits.kill_wait_ms).then(() => pause(limits.shell_pipes_ms)).then(() => given({ code: null, signal: "SIGKILL" }));
   };
   const onAbort = (): void => stop("abort");
   const timer = setTimeout(() => stop("timeout"), limitMs);
@@ -69,10 +67,10 @@ async function follow(child: MarkedChild, limitMs: number, { limits, signal }: T
   if (signal.aborted) onAbort();
   const exit = await Promise.race([child.exited, givenUp]);
   clearTimeout(timer);
-  await Promise.race([child.closed, pause(pipesMs)]);
+  await Promise.race([child.closed, pause(limits.shell_pipes_ms)]);
   const left = await child.end(limits.kill_wait_ms);
   signal.removeEventListener("abort", onAbort);
-  await Promise.race([child.closed, pause(pipesMs)]);
+  await Promise.race([child.closed, pause(limits.shell_pipes_ms)]);
   // Whoever still holds them has escaped; nothing of it is waited for.
   child.stdout.destroy();
   child.stderr.destroy();
