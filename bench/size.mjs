@@ -15,9 +15,16 @@ const rounds = 7;
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 
 function lines() {
-  const files = execFileSync("git", ["ls-files", "packages/*/src"], { cwd: root, encoding: "utf8" }).split("\n").filter((path) => path.endsWith(".ts"));
+  const files = execFileSync("git", ["ls-files", "packages/*/src"], { cwd: root, encoding: "utf8" })
+    .split("\n")
+    .filter((path) => path.endsWith(".ts"));
   const counted = files.map((path) => ({ path, lines: readFileSync(join(root, path), "utf8").split("\n").length - 1 })).sort((a, b) => b.lines - a.lines);
-  return { files: counted.length, total: counted.reduce((sum, file) => sum + file.lines, 0), median: median(counted.map((file) => file.lines)), largest: counted.slice(0, 3).map((file) => `${file.path} ${file.lines}`) };
+  return {
+    files: counted.length,
+    total: counted.reduce((sum, file) => sum + file.lines, 0),
+    median: median(counted.map((file) => file.lines)),
+    largest: counted.slice(0, 3).map((file) => `${file.path} ${file.lines}`),
+  };
 }
 
 /** What `npm install sessiond` brings: the bundles' externals and what those need. */
@@ -75,7 +82,9 @@ try {
     bare.push(await bareNode());
     own.push(await daemon(home));
   }
-  const bundles = readdirSync(join(root, "packages/cli/dist")).map((name) => `${name} ${Math.round(statSync(join(root, "packages/cli/dist", name)).size / 1024)} kB`);
+  const bundles = readdirSync(join(root, "packages/cli/dist")).map(
+    (name) => `${name} ${Math.round(statSync(join(root, "packages/cli/dist", name)).size / 1024)} kB`,
+  );
   const figures = {
     source: lines(),
     packages_for_users: packagesOfUsers(),
@@ -87,10 +96,16 @@ try {
   };
   if (process.argv.includes("--json")) console.log(JSON.stringify(figures));
   else {
-    console.log(`source      ${figures.source.files} files, ${figures.source.total} lines, median ${figures.source.median}; largest ${figures.source.largest.join(", ")}`);
+    console.log(
+      `source      ${figures.source.files} files, ${figures.source.total} lines, median ${figures.source.median}; largest ${figures.source.largest.join(", ")}`,
+    );
     console.log(`installs    ${figures.packages_for_users} packages; bundles ${bundles.join(", ")}`);
-    console.log(`cold start  ${figures.cold_start_ms} ms to the first connection, bare node ${figures.bare_node_ms} ms: ratio ${(figures.cold_start_ms / figures.bare_node_ms).toFixed(2)}`);
-    console.log(`RSS idle    ${figures.rss_idle_mb} MB, bare node ${figures.bare_node_rss_mb} MB: ratio ${(figures.rss_idle_mb / figures.bare_node_rss_mb).toFixed(2)}`);
+    console.log(
+      `cold start  ${figures.cold_start_ms} ms to the first connection, bare node ${figures.bare_node_ms} ms: ratio ${(figures.cold_start_ms / figures.bare_node_ms).toFixed(2)}`,
+    );
+    console.log(
+      `RSS idle    ${figures.rss_idle_mb} MB, bare node ${figures.bare_node_rss_mb} MB: ratio ${(figures.rss_idle_mb / figures.bare_node_rss_mb).toFixed(2)}`,
+    );
   }
 } finally {
   rmSync(home, { recursive: true, force: true });

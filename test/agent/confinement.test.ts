@@ -25,7 +25,10 @@ const ways: readonly (readonly [string, (at: { workdir: string; state: string; k
   ["by its absolute name", ({ state, key }) => ({ dir: state, file: key })],
   ["by dots", () => ({ dir: "state/sessions/..", file: "state/sessions/../host.key" })],
   ["through a link to the directory", ({ workdir, state }) => (symlinkSync(state, join(workdir, "way")), { dir: "way", file: "way/host.key" })],
-  ["through a link to a link", ({ workdir, state }) => (symlinkSync(state, join(workdir, "one")), symlinkSync("one", join(workdir, "two")), { dir: "two", file: "two/host.key" })],
+  [
+    "through a link to a link",
+    ({ workdir, state }) => (symlinkSync(state, join(workdir, "one")), symlinkSync("one", join(workdir, "two")), { dir: "two", file: "two/host.key" }),
+  ],
   ["through a link to the file", ({ workdir, key }) => (symlinkSync(key, join(workdir, "innocent")), { dir: "state", file: "innocent" })],
   ["through a hard link to the file", ({ workdir, key }) => (linkSync(key, join(workdir, "innocent")), { dir: "state", file: "innocent" })],
 ];
@@ -48,7 +51,8 @@ test("B46 nothing new is written into the daemon's directory, also before it exi
   const { workdir, state } = house();
   symlinkSync(state, join(workdir, "named"));
   const driver = new AgentDriver({ workdir, forbiddenDirs: [join(workdir, "named"), join(workdir, "later")] });
-  for (const path of ["state/new", "state/deep/er/new", "later/new", "later"]) expect(await told(driver, `write ${path}: X`)).toMatch(/^failed: .*belongs to sessiond/);
+  for (const path of ["state/new", "state/deep/er/new", "later/new", "later"])
+    expect(await told(driver, `write ${path}: X`)).toMatch(/^failed: .*belongs to sessiond/);
   expect([existsSync(join(state, "new")), existsSync(join(state, "deep")), existsSync(join(workdir, "later"))]).toEqual([false, false, false]);
 });
 
@@ -73,8 +77,19 @@ test("B46 commands get no key and no variable that leads into the daemon's direc
   const link = join(workdir, "link");
   symlinkSync(state, link);
   const childEnv = {
-    PATH: `${process.env["PATH"]}:${state}/bin`, HOME: workdir, OPENAI_API_KEY: "THE-KEY", GH_TOKEN: "THE-KEY", client_secret: "THE-KEY", DB_PASSWORD: "THE-KEY", SESSIOND_BIN: "THE-KEY",
-    RUNTIME: state, SOCKET: `unix:path=${state}/sock`, LINKED: `${link}/sessions`, LIST: `/usr:${state}`, NEAR: `${state}-not`, LANG: "C",
+    PATH: `${process.env["PATH"]}:${state}/bin`,
+    HOME: workdir,
+    OPENAI_API_KEY: "THE-KEY",
+    GH_TOKEN: "THE-KEY",
+    client_secret: "THE-KEY",
+    DB_PASSWORD: "THE-KEY",
+    SESSIOND_BIN: "THE-KEY",
+    RUNTIME: state,
+    SOCKET: `unix:path=${state}/sock`,
+    LINKED: `${link}/sessions`,
+    LIST: `/usr:${state}`,
+    NEAR: `${state}-not`,
+    LANG: "C",
   };
   const result = await told(new AgentDriver({ workdir, forbiddenDirs: [state], childEnv }), "run env");
   expect(result).not.toContain("THE-KEY");
@@ -93,7 +108,8 @@ test("files outside the working directory cannot be used, by dots, by name or by
   symlinkSync(join(outside, "secret"), join(driver.workdir, "file"));
   symlinkSync(join(outside, "not-yet"), join(driver.workdir, "dangling"));
   for (const path of ["../x", outside + "/secret", "way/secret", "file"]) {
-    for (const request of [`read ${path}`, `write ${path}: X`, `edit ${path}: TOP => X`]) expect(await told(driver, request)).toMatch(/^failed: .*outside the working directory/);
+    for (const request of [`read ${path}`, `write ${path}: X`, `edit ${path}: TOP => X`])
+      expect(await told(driver, request)).toMatch(/^failed: .*outside the working directory/);
   }
   expect(await told(driver, "list way")).toMatch(/outside the working directory/);
   expect(await told(driver, "write dangling: X")).toMatch(/^failed: .*leads nowhere/);

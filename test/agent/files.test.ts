@@ -21,15 +21,28 @@ async function call(tool: string, input: object, { files = {}, ...options }: Dri
   const turn = driver.prompt("go");
   await turn.ended;
   const [update] = turn.results;
-  return { workdir: driver.workdir, status: update?.status, result: update?.result ?? "", preview: turn.questions[0]?.preview ?? "", file: (name: string) => readFileSync(join(driver.workdir, name), "utf8") };
+  return {
+    workdir: driver.workdir,
+    status: update?.status,
+    result: update?.result ?? "",
+    preview: turn.questions[0]?.preview ?? "",
+    file: (name: string) => readFileSync(join(driver.workdir, name), "utf8"),
+  };
 }
 
 /** Changes the file while the question is open, then allows. */
-const meanwhile = (change: (path: string) => void, driver: () => string): Judge => (question) => (change(join(driver(), String(question.input["path"]))), allow(question));
+const meanwhile =
+  (change: (path: string) => void, driver: () => string): Judge =>
+  (question) => (change(join(driver(), String(question.input["path"]))), allow(question));
 
 test("B26 a write, an edit and a new file are not done when the file changed since it was shown", async () => {
   for (const request of ["write a: new", "edit a: old => new", "write fresh: new"]) {
-    const driver: AgentDriver = new AgentDriver({ judge: meanwhile((path) => writeFileSync(path, "old, and somebody's work"), () => driver.workdir) });
+    const driver: AgentDriver = new AgentDriver({
+      judge: meanwhile(
+        (path) => writeFileSync(path, "old, and somebody's work"),
+        () => driver.workdir,
+      ),
+    });
     writeFileSync(join(driver.workdir, "a"), "old");
     const turn = driver.prompt(request);
     await turn.ended;
@@ -56,10 +69,16 @@ test("B26 of two edits to one file in one step the second is not done, since the
 
 test("B25 the preview of a change is a diff in which nothing is left out", async () => {
   const lines = Array.from({ length: 3_000 }, (_, at) => `line ${at}`);
-  const { preview } = await call("write", { path: "a", content: [...lines.slice(0, 5), ...lines.slice(5, 2_000).map((line) => `${line}!`), ...lines.slice(2_000), ""].join("\n") }, { files: { a: `${lines.join("\n")}\n` } });
+  const { preview } = await call(
+    "write",
+    { path: "a", content: [...lines.slice(0, 5), ...lines.slice(5, 2_000).map((line) => `${line}!`), ...lines.slice(2_000), ""].join("\n") },
+    { files: { a: `${lines.join("\n")}\n` } },
+  );
   expect(preview.split("\n").slice(0, 7)).toEqual(["--- a", "+++ a", "@@ -3,2001 +3,2001 @@", " line 2", " line 3", " line 4", "-line 5"]);
   expect(preview.split("\n").filter((line) => line.startsWith("+line"))).toHaveLength(1_995);
-  expect((await call("write", { path: "new", content: "x\ny" })).preview).toBe("--- (no such file)\n+++ new\n@@ -0,0 +1,2 @@\n+x\n+y\n\\ No newline at end of file");
+  expect((await call("write", { path: "new", content: "x\ny" })).preview).toBe(
+    "--- (no such file)\n+++ new\n@@ -0,0 +1,2 @@\n+x\n+y\n\\ No newline at end of file",
+  );
 });
 
 test("write keeps the mode, makes directories, follows a link inside, and leaves no temporary file", async () => {
@@ -93,7 +112,10 @@ test("read gives whole lines up to its bound, and says where to go on", async ()
   expect((await call("read", { path: "a", offset: 99 }, { files: { a } })).result).toMatch(/has no line 99/);
   const long = await call("read", { path: "a" }, { files: { a: "x".repeat(500) }, limits: { tool_read_bytes_max: 20 } });
   expect(long.result).toBe(`${"x".repeat(20)}\n… there is more; go on with offset 2.`);
-  expect(await call("read", { path: "a" }, { files: { a: Buffer.from([1, 0, 2]) } })).toMatchObject({ status: "failed", result: "a is a binary file of 3 bytes." });
+  expect(await call("read", { path: "a" }, { files: { a: Buffer.from([1, 0, 2]) } })).toMatchObject({
+    status: "failed",
+    result: "a is a binary file of 3 bytes.",
+  });
 });
 
 test("a named pipe and a directory are refused, not waited for", async () => {
@@ -101,7 +123,12 @@ test("a named pipe and a directory are refused, not waited for", async () => {
   execFileSync("mkfifo", [join(driver.workdir, "pipe")]);
   const turn = driver.prompt("together: read pipe & read . & write pipe: X & read nothing");
   await turn.ended;
-  expect(turn.results.map((update) => update.result)).toEqual([expect.stringContaining("not a regular file"), expect.stringContaining("not a regular file"), expect.stringContaining("not a regular file"), "There is no such file or directory."]);
+  expect(turn.results.map((update) => update.result)).toEqual([
+    expect.stringContaining("not a regular file"),
+    expect.stringContaining("not a regular file"),
+    expect.stringContaining("not a regular file"),
+    "There is no such file or directory.",
+  ]);
 });
 
 test("search finds text and expressions, skips .git, node_modules, binaries, and is bounded", async () => {

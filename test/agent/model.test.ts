@@ -18,7 +18,9 @@ async function against(script: Script, options: DriverOptions = {}): Promise<{ d
 }
 
 test("an answer streams as message chunks, its usage is in the turn's end", async () => {
-  const { driver, server } = await against([(reply) => (reply.delta({ reasoning_content: "hm" }), reply.text("Hel"), reply.text("lo"), reply.usage(7, 2), reply.finish())]);
+  const { driver, server } = await against([
+    (reply) => (reply.delta({ reasoning_content: "hm" }), reply.text("Hel"), reply.text("lo"), reply.usage(7, 2), reply.finish()),
+  ]);
   const turn = driver.prompt("hi");
   expect(await turn.ended).toEqual({ type: "turn_end", stop_reason: "end_turn", usage: { input_tokens: 7, output_tokens: 2 } });
   expect([turn.text(), turn.text("agent_thought_chunk")]).toEqual(["Hello", "hm"]);
@@ -57,7 +59,10 @@ test("after the last retry the turn fails and says why", async () => {
 });
 
 test("a stream that is cut in the middle is a failed turn, and what came of it stays", async () => {
-  const { driver, server } = await against([(reply) => (reply.text("half an"), setImmediate(() => reply.cut())), (reply) => (reply.text("whole"), reply.finish())]);
+  const { driver, server } = await against([
+    (reply) => (reply.text("half an"), setImmediate(() => reply.cut())),
+    (reply) => (reply.text("whole"), reply.finish()),
+  ]);
   const turn = driver.prompt("hi");
   expect(await turn.ended).toMatchObject({ stop_reason: "failed", error: { code: "model_cut" } });
   await driver.prompt("again").ended;
@@ -96,7 +101,10 @@ test("an interrupted stream ends as cancelled, not as an answer, and leaves a va
 test("nobody listening is a failed turn with a sentence", async () => {
   const { driver, server } = await against([]);
   await server.close();
-  expect(await driver.prompt("hi").ended).toMatchObject({ stop_reason: "failed", error: { code: "model_unreachable", message: expect.stringContaining("ECONNREFUSED") } });
+  expect(await driver.prompt("hi").ended).toMatchObject({
+    stop_reason: "failed",
+    error: { code: "model_unreachable", message: expect.stringContaining("ECONNREFUSED") },
+  });
 });
 
 test("finish reasons become stop reasons", async () => {
@@ -106,15 +114,31 @@ test("finish reasons become stop reasons", async () => {
 });
 
 test("malformed arguments, unknown tools and misfitting input fail, are told to the model, and nothing is asked", async () => {
-  const first: Script[number] = (reply) => (reply.call(0, "write", '{"path": "x'), reply.call(1, "fly", {}), reply.call(2, "read", { file: "x" }), reply.call(3, "shell", "[1]"), reply.finish("tool_calls"));
+  const first: Script[number] = (reply) => (
+    reply.call(0, "write", '{"path": "x'),
+    reply.call(1, "fly", {}),
+    reply.call(2, "read", { file: "x" }),
+    reply.call(3, "shell", "[1]"),
+    reply.finish("tool_calls")
+  );
   const { driver, server } = await against([first, (reply) => (reply.text("ok"), reply.finish())]);
   const turn = driver.prompt("hi");
   expect((await turn.ended).stop_reason).toBe("end_turn");
   expect(turn.questions).toEqual([]);
   expect(turn.results.map((update) => update.status)).toEqual(["failed", "failed", "failed", "failed"]);
   const told = server.requests[1]?.body.messages.filter((message) => message.role === "tool").map((message) => message.content ?? "") ?? [];
-  expect(told).toEqual([expect.stringContaining('not a JSON object'), expect.stringContaining("no tool fly"), expect.stringContaining("do not fit"), expect.stringContaining("not a JSON object")]);
-  expect(server.requests[1]?.body.messages.flatMap((message) => message.tool_calls ?? []).map((call) => call.function.arguments)).toEqual(["{}", "{}", '{"file":"x"}', "{}"]);
+  expect(told).toEqual([
+    expect.stringContaining("not a JSON object"),
+    expect.stringContaining("no tool fly"),
+    expect.stringContaining("do not fit"),
+    expect.stringContaining("not a JSON object"),
+  ]);
+  expect(server.requests[1]?.body.messages.flatMap((message) => message.tool_calls ?? []).map((call) => call.function.arguments)).toEqual([
+    "{}",
+    "{}",
+    '{"file":"x"}',
+    "{}",
+  ]);
 });
 
 test("empty and repeated tool-call ids get ids of our own, and every call its answer", async () => {
@@ -145,10 +169,17 @@ test("arguments in many pieces, and calls without an index, are put together", a
 });
 
 test("parallel calls: all are announced, then all questions asked in order, then each runs in order as its answer comes", async () => {
-  const first: Script[number] = (reply) => (reply.call(0, "write", { path: "a", content: "1" }), reply.call(1, "read", { path: "a" }), reply.call(2, "write", { path: "b", content: "2" }), reply.finish("tool_calls"));
+  const first: Script[number] = (reply) => (
+    reply.call(0, "write", { path: "a", content: "1" }),
+    reply.call(1, "read", { path: "a" }),
+    reply.call(2, "write", { path: "b", content: "2" }),
+    reply.finish("tool_calls")
+  );
   let release = (): void => {};
   const held = new Promise<void>((resolve) => (release = resolve));
-  const { driver } = await against([first, (reply) => (reply.text("ok"), reply.finish())], { judge: (question) => (question.input["path"] === "a" ? held.then(() => allow(question)) : allow(question)) });
+  const { driver } = await against([first, (reply) => (reply.text("ok"), reply.finish())], {
+    judge: (question) => (question.input["path"] === "a" ? held.then(() => allow(question)) : allow(question)),
+  });
   const turn = driver.prompt("hi");
   await turn.until(({ questions }) => questions.length === 2);
   expect(turn.questions.map((question) => question.input["path"])).toEqual(["a", "b"]);
@@ -156,11 +187,18 @@ test("parallel calls: all are announced, then all questions asked in order, then
   expect(existsSync(join(driver.workdir, "b"))).toBe(false);
   release();
   await turn.ended;
-  expect(turn.results.map((update) => [update.status, update.result])).toEqual([["completed", "Created a (1 bytes)."], ["completed", "1"], ["completed", "Created b (1 bytes)."]]);
+  expect(turn.results.map((update) => [update.status, update.result])).toEqual([
+    ["completed", "Created a (1 bytes)."],
+    ["completed", "1"],
+    ["completed", "Created b (1 bytes)."],
+  ]);
 });
 
 test("a refusal is told to the model with its reason, and nothing runs", async () => {
-  const { driver, server } = await against([(reply) => (reply.call(0, "shell", { command: "touch ran" }), reply.finish("tool_calls")), (reply) => (reply.text("ok"), reply.finish())], { judge: refuse("not on a Friday") });
+  const { driver, server } = await against(
+    [(reply) => (reply.call(0, "shell", { command: "touch ran" }), reply.finish("tool_calls")), (reply) => (reply.text("ok"), reply.finish())],
+    { judge: refuse("not on a Friday") },
+  );
   const turn = driver.prompt("hi");
   expect((await turn.ended).stop_reason).toBe("end_turn");
   expect(turn.events.filter((event) => event.type === "tool_call_update")).toHaveLength(1);
@@ -181,7 +219,10 @@ test("an interrupt while a question is open closes every call and the turn", asy
 });
 
 test("B37 a parked turn is taken up from its transcript: the same question, one run, and on it goes", async () => {
-  const script: Script = [(reply) => (reply.call(0, "write", { path: "a", content: "1" }), reply.finish("tool_calls")), (reply) => (reply.text("done"), reply.finish())];
+  const script: Script = [
+    (reply) => (reply.call(0, "write", { path: "a", content: "1" }), reply.finish("tool_calls")),
+    (reply) => (reply.text("done"), reply.finish()),
+  ];
   const { driver: before, server } = await against(script, { judge: () => new Promise(() => {}) });
   const parked = before.prompt("hi");
   await parked.until(({ questions }) => questions.length === 1);
@@ -197,11 +238,18 @@ test("a turn has a bounded number of model calls, and one step a bounded number 
   const { driver, server } = await against([ask], { limits: { turn_requests_max: 2, approvals_pending_max: 2 } });
   const turn = driver.prompt("hi");
   expect((await turn.ended).stop_reason).toBe("max_turn_requests");
-  expect([server.requests.length, turn.questions.length, turn.results.map((update) => update.status)]).toEqual([2, 4, ["completed", "completed", "failed", "completed", "completed", "failed"]]);
+  expect([server.requests.length, turn.questions.length, turn.results.map((update) => update.status)]).toEqual([
+    2,
+    4,
+    ["completed", "completed", "failed", "completed", "completed", "failed"],
+  ]);
 });
 
 test("arguments beyond the limit are refused and not kept whole", async () => {
-  const { driver } = await against([(reply) => (reply.call(0, "write", { path: "a", content: "x".repeat(5_000) }), reply.finish("tool_calls")), (reply) => (reply.text("ok"), reply.finish())], { limits: { tool_input_bytes_max: 4_000 } });
+  const { driver } = await against(
+    [(reply) => (reply.call(0, "write", { path: "a", content: "x".repeat(5_000) }), reply.finish("tool_calls")), (reply) => (reply.text("ok"), reply.finish())],
+    { limits: { tool_input_bytes_max: 4_000 } },
+  );
   const turn = driver.prompt("hi");
   await turn.ended;
   expect(turn.results.map((update) => update.status)).toEqual(["failed"]);

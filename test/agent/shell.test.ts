@@ -85,7 +85,9 @@ test("a character that comes in two pieces stays one", async () => {
 });
 
 test("a flood is drained, and only its head and tail are kept and shown", async () => {
-  const { turn, result, status } = await run("echo head; head -c 200000000 /dev/zero | tr '\\0' x; echo; echo tail", { limits: { tool_output_bytes_max: 4_096 } });
+  const { turn, result, status } = await run("echo head; head -c 200000000 /dev/zero | tr '\\0' x; echo; echo tail", {
+    limits: { tool_output_bytes_max: 4_096 },
+  });
   expect(status).toBe("completed");
   expect(result).toMatch(/^head\nx+\n… 1999\d+ bytes left out …\nx+\ntail\n\[exit code 0\]$/);
   expect(result.length).toBeLessThan(4_300);

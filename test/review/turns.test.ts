@@ -88,7 +88,16 @@ test("B24 a turn keeps none of the events that it has passed on, however long it
     yield { type: "turn_end" as const, stop_reason: "end_turn" as const };
   }
   const nothing = () => Promise.resolve();
-  const host = { clock: systemClock, interrupt_wait_ms: 1, apply: () => 1, durable: nothing, drained: nothing, ask: () => Promise.reject(new Error("not asked")), kill: nothing, report: () => undefined };
+  const host = {
+    clock: systemClock,
+    interrupt_wait_ms: 1,
+    apply: () => 1,
+    durable: nothing,
+    drained: nothing,
+    ask: () => Promise.reject(new Error("not asked")),
+    kill: nothing,
+    report: () => undefined,
+  };
   await new RunningTurn(host, `trn_${"x".repeat(22)}`, talk).done;
   expect(left).toBeLessThan(5);
 });

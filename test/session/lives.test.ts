@@ -101,6 +101,24 @@ test("B37 a tool may start only when the frame that says so is on disk", async (
   await starting;
 });
 
+test("B22 an interrupt while the frame before a tool is still being synced: the tool does not start, and the turn ends", async () => {
+  const disk = new TrappedDisk();
+  const rig = await Rig.start({ disk, script: { stubborn: true } });
+  const { driver, turn, turnId } = await working(rig);
+  await turn.call("c1");
+  const sync = disk.hold("sync", "/journal");
+  let started = false;
+  void turn.update("c1", "in_progress").then(() => (started = true));
+  await sync.reached;
+  const interrupted = rig.interrupt(turnId);
+  await turn.returned;
+  rig.clock.advance(5_000);
+  sync.release();
+  expect(await interrupted).toMatchObject({ interrupted: true });
+  await driver.event("turn_ended");
+  expect(started).toBe(false);
+});
+
 test("B35 session_stopped is the last frame of a life, whatever is called at the same time", async () => {
   const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });

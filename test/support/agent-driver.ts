@@ -14,7 +14,9 @@ export type Update = Extract<AgentEvent, { type: "tool_call_update" }>;
 export type Judge = (question: Question) => Answer | Promise<Answer>;
 
 export const allow: Judge = ({ digest }) => ({ allowed: true, digest });
-export const refuse = (reason: string): Judge => () => ({ allowed: false, reason });
+export const refuse =
+  (reason: string): Judge =>
+  () => ({ allowed: false, reason });
 
 export const tempDir = (): string => realpathSync(mkdtempSync(join(tmpdir(), "sessiond-agent-")));
 
@@ -38,7 +40,13 @@ export class AgentDriver {
     this.transcript = transcript;
     this.#judge = judge;
     const env = { PATH: process.env["PATH"] ?? "", HOME: workdir };
-    const kind = openaiKind({ forbiddenDirs: [], childEnv: env, mark: (callId) => `ins.boot.${callId}`, ...options, limits: { ...defaults, kill_wait_ms: 500, ...limits } });
+    const kind = openaiKind({
+      forbiddenDirs: [],
+      childEnv: env,
+      mark: (callId) => `ins.boot.${callId}`,
+      ...options,
+      limits: { ...defaults, kill_wait_ms: 500, ...limits },
+    });
     this.agent = kind.create({ sessionId: "ses_x", workdir, model: named, transcript: this.transcript });
   }
 

@@ -5,7 +5,11 @@ import type { AddressInfo } from "node:net";
 /** A model server on loopback, in the real streaming format, that does what a test tells it. */
 export interface ChatRequest {
   readonly headers: IncomingHttpHeaders;
-  readonly body: { readonly model: string; readonly messages: readonly ChatMessage[]; readonly tools?: readonly { readonly function: { readonly name: string } }[] };
+  readonly body: {
+    readonly model: string;
+    readonly messages: readonly ChatMessage[];
+    readonly tools?: readonly { readonly function: { readonly name: string } }[];
+  };
 }
 export interface ChatMessage {
   readonly role: string;
@@ -71,10 +75,12 @@ function replyOn(response: ServerResponse): Reply {
   };
   const delta = (content: object, finish_reason: string | null = null): void => send({ choices: [{ index: 0, delta: content, finish_reason }] });
   return {
-    status: (code, headers = {}, body = { error: { message: "no", type: "error", code: null } }) => void response.writeHead(code, { "content-type": "application/json", ...headers }).end(JSON.stringify(body)),
+    status: (code, headers = {}, body = { error: { message: "no", type: "error", code: null } }) =>
+      void response.writeHead(code, { "content-type": "application/json", ...headers }).end(JSON.stringify(body)),
     text: (content) => delta({ content }),
     delta,
-    call: (index, name, args, id = `call_${index}`) => delta({ tool_calls: [{ index, id, type: "function", function: { name, arguments: typeof args === "string" ? args : JSON.stringify(args) } }] }),
+    call: (index, name, args, id = `call_${index}`) =>
+      delta({ tool_calls: [{ index, id, type: "function", function: { name, arguments: typeof args === "string" ? args : JSON.stringify(args) } }] }),
     usage: (input, output) => send({ choices: [], usage: { prompt_tokens: input, completion_tokens: output, total_tokens: input + output } }),
     finish: (reason = "stop") => {
       delta({}, reason);

@@ -133,7 +133,9 @@ export class Session extends SessionHandle {
     if (ownTokenId !== undefined) {
       // The host key where there is one: a control token of an ended life may not act any more.
       const auth: Auth = hostKey === undefined ? this.auth : { host_key: hostKey };
-      await this.calls.call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, { once: true, timeoutMs: limits.goodbye_ms }).catch(() => undefined);
+      await this.calls
+        .call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, { once: true, timeoutMs: limits.goodbye_ms })
+        .catch(() => undefined);
     }
     if (ownCalls === true) this.calls.close();
     closed?.(this);

@@ -47,7 +47,11 @@ export const limitTable = {
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
   tokens_live_max: { value: 64, unit: "count", why: "beyond it the longest unused seatless start token goes" },
   start_token_idle_ms: { value: 86_400_000, unit: "ms", why: "a token that nobody used for a day is a leak" },
-  token_use_written_ms: { value: 3_600_000, unit: "ms", why: "last use is written down this often: a day without use is noticed to the hour, and reading costs no writes" },
+  token_use_written_ms: {
+    value: 3_600_000,
+    unit: "ms",
+    why: "last use is written down this often: a day without use is noticed to the hour, and reading costs no writes",
+  },
   token_ttl_ms_max: { value: 31_536_000_000, unit: "ms", why: "a year; longer is for ever" },
   // Prompts and turns.
   queue_prompts_max: { value: 32, unit: "count", why: "more waiting prompts are a script gone wrong" },

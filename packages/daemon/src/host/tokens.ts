@@ -93,9 +93,7 @@ export class Tokens {
       if (file.tokens.length >= this.#limits.tokens_live_max) {
         // One with children is kept: they were minted, and would end with it.
         const parents = new Set(file.tokens.map((held) => held.parent));
-        const candidates = file.tokens.filter(
-          ({ origin, token_id: id }) => origin === "start" && !parents.has(id) && !holdsSeat(id) && !this.#streams.has(id),
-        );
+        const candidates = file.tokens.filter(({ origin, token_id: id }) => origin === "start" && !parents.has(id) && !holdsSeat(id) && !this.#streams.has(id));
         const oldest = candidates.sort((a, b) => this.#lastUse(a) - this.#lastUse(b))[0];
         if (oldest === undefined) throw new SessiondError("limit_reached", { limit: "tokens_live_max", value: this.#limits.tokens_live_max, unit: "tokens" });
         displaced = [oldest.token_id];

@@ -73,6 +73,8 @@ export class RunningTurn {
         // A tool starts only when the frame that says so is on disk: after a crash nobody may
         // wonder whether it ran.
         await this.#orAborted(event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained());
+        // Coming for the next event would let the tool run.
+        if (signal.aborted) return await this.#letGo(iterator);
       }
     } catch (error) {
       if (signal.aborted && iterator !== null) return await this.#letGo(iterator);

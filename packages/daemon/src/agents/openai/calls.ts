@@ -34,7 +34,10 @@ export async function* runCalls(calls: readonly TranscriptCall[], world: CallWor
 async function planOf(call: TranscriptCall, { world, mayAsk }: { world: CallWorld; mayAsk: boolean }): Promise<Plan> {
   if (call.status === "in_progress") return { call, refused: "Interrupted by restart; whether it had an effect is not known." };
   if (call.rawInput !== undefined) {
-    return { call, refused: `The arguments were not a JSON object, or larger than ${world.limits.tool_input_bytes_max} bytes, so nothing was run. They began: ${call.rawInput.slice(0, 200)}` };
+    return {
+      call,
+      refused: `The arguments were not a JSON object, or larger than ${world.limits.tool_input_bytes_max} bytes, so nothing was run. They began: ${call.rawInput.slice(0, 200)}`,
+    };
   }
   const tool = toolNamed(call.tool);
   if (tool === undefined) return { call, refused: `There is no tool ${call.tool}.` };
@@ -42,7 +45,8 @@ async function planOf(call: TranscriptCall, { world, mayAsk }: { world: CallWorl
   if (typeof ready === "string") return { call, refused: ready };
   if (ready.preview === null) return { call, ready, answer: null };
   if (world.turn.signal.aborted) return { call, refused: interrupted };
-  if (!mayAsk) return { call, refused: `More than ${world.limits.approvals_pending_max} questions at once; this call was not run. Make fewer calls in one step.` };
+  if (!mayAsk)
+    return { call, refused: `More than ${world.limits.approvals_pending_max} questions at once; this call was not run. Make fewer calls in one step.` };
   try {
     const { text, fileDigest } = await ready.preview(contextOf(call, { world, shown: "" }));
     const digest = bindingDigest(call.tool, call.input, fileDigest);

@@ -15,7 +15,10 @@ import type { WantedCall } from "./wanted-calls.ts";
  * nothing between steps but the usage, so a turn that was parked goes on where its transcript
  * ends, and `prompt` and `resume` are the same.
  */
-export type Step = { readonly do: "run"; readonly calls: readonly TranscriptCall[] } | { readonly do: "ask_model" } | { readonly do: "end"; readonly stopReason: StopReason };
+export type Step =
+  | { readonly do: "run"; readonly calls: readonly TranscriptCall[] }
+  | { readonly do: "ask_model" }
+  | { readonly do: "end"; readonly stopReason: StopReason };
 
 export function nextStep(transcript: Transcript, turnId: string, limits: Limits): Step {
   const calls = transcript.unfinished(turnId);
@@ -37,7 +40,10 @@ export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, voi
   const { context, turn, limits } = world;
   let usage: Usage = { input_tokens: 0, output_tokens: 0 };
   const end = (stop_reason: StopReason, error?: { code: string; message: string }): AgentEvent => ({
-    type: "turn_end", stop_reason, ...(error && { error }), ...(usage.input_tokens + usage.output_tokens > 0 && { usage }),
+    type: "turn_end",
+    stop_reason,
+    ...(error && { error }),
+    ...(usage.input_tokens + usage.output_tokens > 0 && { usage }),
   });
   for (;;) {
     const step = nextStep(context.transcript, turn.turnId, limits);

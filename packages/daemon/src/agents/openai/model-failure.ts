@@ -45,14 +45,19 @@ export function failureOf(error: unknown, where: Where): ModelFailure {
   const host = hostOf(where.baseURL);
   // What a server says about a key often repeats a part of it.
   if (status === 401 || status === 403) {
-    return { code: "model_auth", message: `${host} refused the key (HTTP ${status}). Set a valid one with OPENAI_API_KEY where the daemon is started, or api_key_file in config.toml under [model].` };
+    return {
+      code: "model_auth",
+      message: `${host} refused the key (HTTP ${status}). Set a valid one with OPENAI_API_KEY where the daemon is started, or api_key_file in config.toml under [model].`,
+    };
   }
   if (status === 404) return { code: "model_unknown", message: `${host} does not know this model or address: ${said}` };
   if (code === "insufficient_quota") return { code: "model_quota", message: `The account at ${host} has no quota left: ${said}` };
   if (status === 429) return { code: "model_rate_limited", message: `${host} takes no more requests for now (HTTP 429). Try again later. It says: ${said}` };
-  if (status !== undefined && status >= 500) return { code: "model_unwell", message: `${host} is not well (HTTP ${status}). Try again later. It says: ${said}` };
+  if (status !== undefined && status >= 500)
+    return { code: "model_unwell", message: `${host} is not well (HTTP ${status}). Try again later. It says: ${said}` };
   if (status !== undefined) return { code: "model_refused", message: `${host} refused the request: ${said}` };
-  if (where.midway === true) return { code: "model_cut", message: `The connection to ${host} broke in the middle of the answer (${causeOf(error) || said}). Send the prompt again.` };
+  if (where.midway === true)
+    return { code: "model_cut", message: `The connection to ${host} broke in the middle of the answer (${causeOf(error) || said}). Send the prompt again.` };
   return { code: "model_unreachable", message: `No model could be reached at ${host} (${causeOf(error) || said}). Is its server running, and base_url right?` };
 }
 
@@ -60,7 +65,10 @@ const messageCharsMax = 500;
 
 function redact(text: string, apiKey: string): string {
   const without = apiKey.length >= 4 ? text.replaceAll(apiKey, "[key]") : text;
-  return without.replace(/\b(sk|pk|gsk|xai|key)-[\w*.…-]+/gi, "[key]").replace(/\bBearer\s+\S+/gi, "Bearer [key]").slice(0, messageCharsMax);
+  return without
+    .replace(/\b(sk|pk|gsk|xai|key)-[\w*.…-]+/gi, "[key]")
+    .replace(/\bBearer\s+\S+/gi, "Bearer [key]")
+    .slice(0, messageCharsMax);
 }
 
 /** Without user, password and query, which may be secrets. */

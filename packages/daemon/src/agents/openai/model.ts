@@ -115,13 +115,21 @@ export class ChatModel {
       await reader.return?.();
     }
     if (watch.silent && finish === null) return { type: "failed", error: this.#silence(), usage };
-    if (finish === null) return { type: "failed", error: { code: "model_cut", message: "The model's answer broke off: the stream ended without saying that it was complete. Send the prompt again." }, usage };
+    if (finish === null)
+      return {
+        type: "failed",
+        error: { code: "model_cut", message: "The model's answer broke off: the stream ended without saying that it was complete. Send the prompt again." },
+        usage,
+      };
     const reason = finish === "length" ? "length" : finish === "content_filter" || refused ? "refusal" : "stop";
     return { type: "answered", reason, calls: reason === "stop" ? calls.all() : [], usage };
   }
 
   #silence(): ModelFailure {
-    return { code: "model_silent", message: `The model said nothing for ${this.#options.limits.model_idle_ms} ms, so the turn was ended. Send the prompt again, or look whether the model's server is well.` };
+    return {
+      code: "model_silent",
+      message: `The model said nothing for ${this.#options.limits.model_idle_ms} ms, so the turn was ended. Send the prompt again, or look whether the model's server is well.`,
+    };
   }
 
   #connect(): Promise<OpenAI> {
@@ -129,8 +137,14 @@ export class ChatModel {
     return (this.#client ??= import("openai").then(
       ({ default: Client }) =>
         new Client({
-          apiKey: this.#options.apiKey, baseURL: this.#options.baseURL, organization: null, project: null, maxRetries: 0, logLevel: "off",
-          timeout: this.#options.limits.model_idle_ms * 2, ...(this.#options.fetch && { fetch: this.#options.fetch }),
+          apiKey: this.#options.apiKey,
+          baseURL: this.#options.baseURL,
+          organization: null,
+          project: null,
+          maxRetries: 0,
+          logLevel: "off",
+          timeout: this.#options.limits.model_idle_ms * 2,
+          ...(this.#options.fetch && { fetch: this.#options.fetch }),
         }),
     ));
   }
@@ -153,7 +167,7 @@ const pieceCharsMax = 65_536;
 
 /** A server may send a whole answer as one delta; an event is a line of bounded length. */
 function* pieces(type: "text" | "thought", text: string): Generator<ModelDelta> {
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const high = text.charCodeAt(at + pieceCharsMax - 1);
     const end = at + pieceCharsMax - (high >= 0xd800 && high < 0xdc00 ? 1 : 0);
     yield { type, text: text.slice(at, end) };

@@ -27,11 +27,18 @@ interface PracticeMessage {
 }
 
 function messagesOf(body: string): PracticeMessage[] {
-  const { messages = [] } = JSON.parse(body) as { messages?: { role: string; content?: unknown; tool_calls?: { function: { name: string; arguments: string } }[] }[] };
-  return messages.map(({ role, content, tool_calls = [] }) => ({ role, content: typeof content === "string" ? content : "", calls: tool_calls.map((call) => ({ name: call.function.name, args: call.function.arguments })) }));
+  const { messages = [] } = JSON.parse(body) as {
+    messages?: { role: string; content?: unknown; tool_calls?: { function: { name: string; arguments: string } }[] }[];
+  };
+  return messages.map(({ role, content, tool_calls = [] }) => ({
+    role,
+    content: typeof content === "string" ? content : "",
+    calls: tool_calls.map((call) => ({ name: call.function.name, args: call.function.arguments })),
+  }));
 }
 
-const sinceLastUser = (messages: readonly PracticeMessage[]): readonly PracticeMessage[] => messages.slice(messages.findLastIndex((message) => message.role === "user") + 1);
+const sinceLastUser = (messages: readonly PracticeMessage[]): readonly PracticeMessage[] =>
+  messages.slice(messages.findLastIndex((message) => message.role === "user") + 1);
 
 /** What to do now: the actions after those whose tools have run, up to and with the next that needs tools. */
 function segmentOf(messages: readonly PracticeMessage[]): Action[] {
@@ -66,7 +73,8 @@ interface Asked {
 async function* answer(segment: readonly Action[], report: string, { signal, promptTokens }: Asked): AsyncGenerator<string> {
   const sse = (data: unknown): string => `data: ${typeof data === "string" ? data : JSON.stringify(data)}\n\n`;
   const frame = { id: "chatcmpl-practice", object: "chat.completion.chunk", created: 0, model: "practice" };
-  const chunk = (delta: object, finish_reason: string | null = null): string => sse({ ...frame, choices: [{ index: 0, delta, finish_reason, logprobs: null }], usage: null });
+  const chunk = (delta: object, finish_reason: string | null = null): string =>
+    sse({ ...frame, choices: [{ index: 0, delta, finish_reason, logprobs: null }], usage: null });
   let tokens = 0;
   const text = (content: string): string => ((tokens += Math.ceil(content.length / 4)), chunk({ content }));
   let wants: readonly ToolAction[] = [];
@@ -87,7 +95,7 @@ async function* answer(segment: readonly Action[], report: string, { signal, pro
     if (action.do === "think") yield chunk({ reasoning_content: action.text });
     if (action.do === "tools") wants = action.calls;
     if (action.do !== "stream") continue;
-    for (let n = 1; n <= action.count; ) {
+    for (let n = 1; n <= action.count;) {
       let together = "";
       for (const last = action.everyMs > 0 ? n : n + 31; n <= Math.min(last, action.count); n += 1) together += text(`${n} `);
       yield together;
@@ -134,4 +142,3 @@ function streamOf(pieces: AsyncGenerator<string>, signal: AbortSignal): Readable
     { highWaterMark: 0 },
   );
 }
-

@@ -56,7 +56,7 @@ async function readLines({ real, offset, limit }: Wanted, { paths, limits, signa
       const { bytesRead } = await file.read(piece, 0, pieceBytes, null);
       if (first && piece.subarray(0, bytesRead).includes(0)) return { ok: false, text: `${name} is a binary file of ${size} bytes.` };
       const chunk = bytesRead === 0 ? decoder.end() : decoder.write(piece.subarray(0, bytesRead));
-      for (let at = 0; at < chunk.length && !more; ) {
+      for (let at = 0; at < chunk.length && !more;) {
         const end = chunk.indexOf("\n", at) + 1 || chunk.length;
         take(chunk.slice(at, end));
         if (!more && chunk[end - 1] === "\n") line += 1;
@@ -66,7 +66,10 @@ async function readLines({ real, offset, limit }: Wanted, { paths, limits, signa
     }
     if (text === "") return { ok: true, text: size === 0 ? `${name} is empty.` : `${name} has no line ${offset}.` };
     // Where a line was cut in the middle, going on means after it: its rest is beyond what this tool can give.
-    return { ok: true, text: more ? `${text}${text.endsWith("\n") ? "" : "\n"}… there is more; go on with offset ${full && !text.endsWith("\n") ? line + 1 : line}.` : text };
+    return {
+      ok: true,
+      text: more ? `${text}${text.endsWith("\n") ? "" : "\n"}… there is more; go on with offset ${full && !text.endsWith("\n") ? line + 1 : line}.` : text,
+    };
   } finally {
     await file.close();
   }

@@ -29,9 +29,15 @@ export const search = defineTool({
       files += 1;
       const lines = await linesOf(file, context);
       if (lines === null) continue;
-      for (const at of matches(lines)) if (found.length < limits.tool_search_matches_max) found.push(`${paths.show(file)}:${at + 1}: ${oneLine(lines[at] ?? "")}`);
+      for (const at of matches(lines))
+        if (found.length < limits.tool_search_matches_max) found.push(`${paths.show(file)}:${at + 1}: ${oneLine(lines[at] ?? "")}`);
     }
-    const cut = found.length >= limits.tool_search_matches_max ? `\n… stopped after ${found.length} matches.` : files >= limits.tool_search_files_max ? `\n… stopped after ${files} files.` : "";
+    const cut =
+      found.length >= limits.tool_search_matches_max
+        ? `\n… stopped after ${found.length} matches.`
+        : files >= limits.tool_search_files_max
+          ? `\n… stopped after ${files} files.`
+          : "";
     return { ok: true, text: (found.length === 0 ? `No match in ${files} files.` : found.join("\n")) + cut };
   },
 });

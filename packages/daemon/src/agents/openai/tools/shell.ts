@@ -9,7 +9,8 @@ import { defineTool } from "./tool.ts";
 export const shell = defineTool({
   name: "shell",
   kind: "execute",
-  description: "Run a command with sh in the working directory; stdin is closed. Processes left in the background are ended with the command. The user is asked first.",
+  description:
+    "Run a command with sh in the working directory; stdin is closed. Processes left in the background are ended with the command. The user is asked first.",
   input: z.strictObject({
     command: z.string().min(1),
     timeout_ms: z.int().min(1).nullish().describe("Ends the command after this time; ten minutes at most."),
@@ -59,7 +60,10 @@ async function follow(child: MarkedChild, limitMs: number, { limits, signal }: T
   const stop = (why: Cause): void => {
     state.cause = why;
     // What the system cannot end (a process stuck in the kernel) is not waited for.
-    void child.end(limits.kill_wait_ms).then(() => pause(limits.shell_pipes_ms)).then(() => given({ code: null, signal: "SIGKILL" }));
+    void child
+      .end(limits.kill_wait_ms)
+      .then(() => pause(limits.shell_pipes_ms))
+      .then(() => given({ code: null, signal: "SIGKILL" }));
   };
   const onAbort = (): void => stop("abort");
   const timer = setTimeout(() => stop("timeout"), limitMs);

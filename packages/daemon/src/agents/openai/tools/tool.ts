@@ -104,6 +104,14 @@ export function oneLine(text: string): string {
 export function failureText(error: unknown): string {
   if (error instanceof ToolError) return error.message;
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const known: Record<string, string> = { ENOENT: "There is no such file or directory.", ENOTDIR: "A part of the path is not a directory.", EISDIR: "That is a directory.", EACCES: "Permission denied.", ELOOP: "The path is a link.", ENXIO: "That is not a regular file.", ENOSPC: "The disk is full." };
+  const known: Record<string, string> = {
+    ENOENT: "There is no such file or directory.",
+    ENOTDIR: "A part of the path is not a directory.",
+    EISDIR: "That is a directory.",
+    EACCES: "Permission denied.",
+    ELOOP: "The path is a link.",
+    ENXIO: "That is not a regular file.",
+    ENOSPC: "The disk is full.",
+  };
   return known[code] ?? `The tool failed: ${error instanceof Error ? error.message : String(error)}`;
 }

@@ -18,7 +18,10 @@ export const write = defineTool({
     const name = context.paths.show(file.path);
     const old = file.text;
     // A diff against a very large file would be mostly what goes away; the new content is what matters then.
-    const text = old !== null && old.length > context.limits.tool_input_bytes_max ? `Replaces all ${old.length} characters of ${name} with:\n\n${content}` : difference(name, old, content);
+    const text =
+      old !== null && old.length > context.limits.tool_input_bytes_max
+        ? `Replaces all ${old.length} characters of ${name} with:\n\n${content}`
+        : difference(name, old, content);
     return { text, fileDigest: file.digest };
   },
 
