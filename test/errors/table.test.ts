@@ -180,7 +180,7 @@ const provoked: Partial<Record<ErrorCode, Provoked>> = {
       failing = "datasync";
       return seat.sendPrompt("say hi");
     },
-    says: /ENOSPC.*did not happen.*try again/,
+    says: /ENOSPC.*may not have happened.*repeat it/,
   },
   not_found: { by: async (world) => (await world.host()).session(`ses_${"0".repeat(22)}`).info(), says: /no such session/ },
   workdir_invalid: { by: async (world) => (await world.host()).sessionForWorkdir(`${world.workdir}/nowhere`), says: /does not exist/ },

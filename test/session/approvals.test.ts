@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { bindingDigest } from "../../packages/daemon/src/agents/agent.ts";
-import type { Frame } from "@sessiond/shared";
+import { limits, type Frame } from "@sessiond/shared";
 import { endRigs, eventsOf, Rig } from "../support/session-rig.ts";
 import type { ScriptedTurn } from "../support/scripted-agent.ts";
 
@@ -188,4 +188,12 @@ test("B27 more questions at once than the limit are refused, and never shown", a
   expect(await turn.ask("one too many", { count: 33 })).toMatchObject({ allowed: false });
   await driver.event("approval_requested", 32);
   expect(driver.state.approvals).toHaveLength(32);
+});
+
+test("B25 a preview too large to be shown whole is refused, not elided, and no question is raised", async () => {
+  const { turn, driver, rig } = await asking();
+  await turn.call("c2", input);
+  expect(await turn.ask("c2", input, "x".repeat(limits.preview_chars_max + 1))).toMatchObject({ allowed: false });
+  expect(driver.state.approvals).toHaveLength(1);
+  expect(eventsOf(await rig.journal(), "approval_requested")).toHaveLength(1);
 });

@@ -83,3 +83,22 @@ test("B24 an agent that ignores its interrupt, in one session, does not hold up 
   rig.clock.advance(5_000);
   expect(await interrupted).toMatchObject({ interrupted: true });
 });
+
+test("B40 a disk that hangs under one journal does not keep the daemon from going; the next start does what it does after a crash", async () => {
+  const disk = new TrappedDisk();
+  const rig = await Rig.start({ disk });
+  const driver = await rig.driver();
+  const write = disk.hold("write", rig.sessionId);
+  void driver.prompt("work").catch(() => undefined);
+  await write.reached;
+  const before = await rig.copy();
+  let gone = false;
+  void rig.daemon.stop(0).then(() => (gone = true));
+  while (!gone) {
+    rig.clock.advance(1_000);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  write.release();
+  const after = await Rig.restart(before, rig);
+  expect((await after.info()).life_state).toBe("live");
+});

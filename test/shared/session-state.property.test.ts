@@ -79,7 +79,7 @@ test("B31 of more messages than are kept the newest 200 stay", () => {
   const notices = Array.from({ length: 260 }, (_, index): Frame => ({
     seq: index + 1,
     at,
-    event: { type: "notice", code: "restarted", text: `notice ${index + 1}` },
+    event: { type: "notice", code: "journal_cut", text: `notice ${index + 1}` },
   }));
   const state = fold(empty, notices);
   expect(state.messages).toHaveLength(limits.state_messages_max);

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { frameSchema } from "@sessiond/shared";
+import { frameSchema, limits } from "@sessiond/shared";
 import type { Frame, SessionEvent } from "@sessiond/shared";
 
 /** Random sequences of frames as a session could write them, from a list of random numbers. */
@@ -68,7 +68,7 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
     case 4:
       return model.queue.length > 0 ? [{ type: "queue_held", cause: "interrupt" }] : [{ type: "queue_released", by }];
     case 5:
-      return [{ type: "notice", code: "restarted", text: text.text }];
+      return [{ type: "notice", code: "journal_cut", text: text.text }];
     case 6:
       if (pick % 8 !== 0) return [];
       Object.assign(model, { live: false, turn: null, queue: [], seats: [], calls: [], approvals: [] });
@@ -140,7 +140,7 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
           type: "turn_ended",
           turn_id,
           stop_reason: size % 2 === 0 ? "end_turn" : "failed",
-          ...(size % 2 === 1 && { error: { code: "x", message: text.text } }),
+          ...(size % 2 === 1 && { error: { code: "x", message: text.text.slice(0, limits.failure_chars_max) } }),
           usage: { input_tokens: size, output_tokens: 1 },
         },
       ];

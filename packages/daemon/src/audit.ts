@@ -1,4 +1,5 @@
 import { appendFile, rename, stat } from "node:fs/promises";
+import type { Limits } from "@sessiond/shared";
 import type { Clock } from "./clock.ts";
 
 /**
@@ -24,18 +25,20 @@ export interface AuditCounts {
 
 const minute = 60_000;
 
+type AuditLimits = Pick<Limits, "audit_bytes_max" | "audit_pending_lines_max" | "refusals_written_per_minute_max">;
+
 export class Audit {
   readonly counts: AuditCounts = { written: 0, refusals_counted: 0, failed: 0 };
   readonly #path: string;
   readonly #clock: Clock;
-  readonly #limits: { readonly audit_bytes_max: number; readonly refusals_written_per_minute_max: number };
+  readonly #limits: AuditLimits;
   #queue: string[] = [];
   #writing: Promise<void> | null = null;
   #minute = 0;
   #refusals = 0;
   #unwritten = 0;
 
-  constructor(path: string, clock: Clock, limits: { readonly audit_bytes_max: number; readonly refusals_written_per_minute_max: number }) {
+  constructor(path: string, clock: Clock, limits: AuditLimits) {
     this.#path = path;
     this.#clock = clock;
     this.#limits = limits;
@@ -66,6 +69,10 @@ export class Audit {
   }
 
   #write(line: object): void {
+    if (this.#queue.length >= this.#limits.audit_pending_lines_max) {
+      this.counts.failed += 1;
+      return;
+    }
     this.#queue.push(`${JSON.stringify(line)}\n`);
     this.#writing ??= this.#drain().finally(() => (this.#writing = null));
   }

@@ -15,3 +15,17 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** What `within` gives when the time has passed. */
+export const late = Symbol("late");
+
+/** The work's result, or `late` after `ms`; the work itself goes on unheard. Rejects as the work does. */
+export async function within<T>(clock: Clock, ms: number, work: Promise<T>): Promise<T | typeof late> {
+  let cancel = (): void => undefined;
+  const passed = new Promise<typeof late>((resolve) => (cancel = clock.after(ms, () => resolve(late))));
+  try {
+    return await Promise.race([work, passed]);
+  } finally {
+    cancel();
+  }
+}

@@ -45,7 +45,14 @@ export function buildRouter(options: RouterOptions) {
   const procedure = t.procedure.input((raw: unknown) => raw);
   const build = ([key, row]: [string, Row]) => {
     const name = key as VerbName;
-    const dispatched = (raw: unknown, connection: Connection, signal: AbortSignal | undefined): Dispatched => ({ row, name, raw, connection, signal, found: {} });
+    const dispatched = (raw: unknown, connection: Connection, signal: AbortSignal | undefined): Dispatched => ({
+      row,
+      name,
+      raw,
+      connection,
+      signal,
+      found: {},
+    });
     switch (row.kind) {
       case "query":
         return [key, procedure.query(({ input, ctx, signal }) => call(options, dispatched(input, ctx.connection, signal)))] as const;

@@ -58,7 +58,7 @@ export const errorTable = {
   shutting_down: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: () => "The daemon is shutting down and takes no new work. The session goes on when it is started again." },
   daemon_unreachable: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: (d) => `No daemon could be reached: ${say(d, "reason", "nothing listens")}. Start one with \`sessiond up\`.` },
   agent_unavailable: { trpc: "PRECONDITION_FAILED", retry: "never", text: (d) => `The agent cannot run: ${say(d, "reason", "it is not configured")}.` },
-  storage_failed: { trpc: "INTERNAL_SERVER_ERROR", retry: "backoff", text: (d) => `The disk failed (${say(d, "reason", "I/O error")}); what was asked did not happen. Look at the disk, then try again.` },
+  storage_failed: { trpc: "INTERNAL_SERVER_ERROR", retry: "backoff", text: (d) => `The disk failed (${say(d, "reason", "I/O error")}): what was asked may not have happened. Look at the disk, then repeat it under the same id.` },
   internal: { trpc: "INTERNAL_SERVER_ERROR", retry: "never", text: () => "A bug in sessiond; the daemon's log has the details." },
   // Ends of a stream.
   moved: { trpc: "CONFLICT", retry: "never", text: () => "The same client took this seat on a newer connection." },

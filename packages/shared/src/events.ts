@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { limits } from "./limits.ts";
 import * as s from "./schemas.ts";
 
 /**
@@ -38,7 +39,7 @@ export const eventTable = {
   agent_thought_chunk: event("agent_thought_chunk", { ...inTurn, message_id: z.string().min(1), content: text }, "A piece of the agent's reasoning, where the model shows it."),
   tool_call: event(
     "tool_call",
-    { ...inTurn, tool_call_id: z.string().min(1), message_id: z.string().min(1), tool: z.string(), kind: s.toolKind, title: z.string(), input: z.record(z.string(), z.unknown()), raw_input: z.string().optional() },
+    { ...inTurn, tool_call_id: z.string().min(1), message_id: z.string().min(1), tool: z.string().max(limits.title_chars_max), kind: s.toolKind, title: z.string().max(limits.title_chars_max), input: z.record(z.string(), z.unknown()), raw_input: z.string().optional() },
     "The agent wants a tool run; its status is pending. `raw_input`: the model's own text where it is not a JSON object.",
   ),
   tool_call_chunk: event("tool_call_chunk", { ...inTurn, tool_call_id: z.string().min(1), content: text }, "Output of a running tool, appended."),
@@ -53,7 +54,7 @@ export const eventTable = {
     { approval_id: s.approvalId, cause: s.approvalCause, option_id: z.string().optional(), reason: z.string().optional(), by: s.actor.optional() },
     "The question is closed; the only end of an approval.",
   ),
-  notice: event("notice", { code: z.enum(["journal_cut", "turn_parked", "restarted"]), text: z.string() }, "Something a reader of the transcript should know."),
+  notice: event("notice", { code: z.enum(["journal_cut"]), text: z.string() }, "Something a reader of the transcript should know."),
 } as const satisfies Record<string, EventRow>;
 
 export type EventType = keyof typeof eventTable;

@@ -40,6 +40,9 @@ export const limitTable = {
   state_messages_max: { value: 200, unit: "count", why: "a few screens; older ones are paged from the journal" },
   state_messages_chars_max: { value: 1_048_576, unit: "chars", why: "a snapshot has to be cheap to send to every attacher" },
   message_chars_max: { value: 131_072, unit: "chars", why: "one message's text in a snapshot; its end is kept" },
+  title_chars_max: { value: 512, unit: "chars", why: "a tool call's title is a line; names of tools and of failures are bounded alike" },
+  failure_chars_max: { value: 4_000, unit: "chars", why: "why a turn failed is part of every snapshot" },
+  preview_chars_max: { value: 524_288, unit: "chars", why: "a question is shown whole and is part of every snapshot; a larger change is refused, not elided" },
   tool_input_chars_max: { value: 16_384, unit: "chars", why: "a tool's input in the message list; the question always has all of it" },
   // Sessions, seats, tokens.
   sessions_live_max: { value: 1_024, unit: "count", why: "each holds a descriptor; orphans by the hundred are a fault" },
@@ -62,6 +65,7 @@ export const limitTable = {
   turn_requests_max: { value: 200, unit: "count", why: "model calls in one turn; a loop that needs more is stuck" },
   interrupt_wait_ms: { value: 5_000, unit: "ms", why: "an agent that does not stop by then is abandoned, its children killed" },
   drain_wait_ms: { value: 10_000, unit: "ms", why: "running turns get this long to end at shut_down" },
+  rest_wait_ms: { value: 10_000, unit: "ms", why: "a disk that hangs must not keep the daemon from going" },
   idle_exit_ms: { value: 1_800_000, unit: "ms", why: "a daemon that a client started leaves after half an hour without use" },
   reopen_ms: { value: 5_000, unit: "ms", why: "a faulted session tries its journal again this often" },
   // Tools.
@@ -89,6 +93,7 @@ export const limitTable = {
   // The house.
   door_close_ms: { value: 1_000, unit: "ms", why: "connections that have not closed by then are cut at the end of a drain" },
   refusals_written_per_minute_max: { value: 60, unit: "count", why: "beyond it refusals are counted, not written singly" },
+  audit_pending_lines_max: { value: 10_000, unit: "count", why: "lines that wait for a slow disk; beyond it they are counted as failed" },
   audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept once as .1 and begun anew" },
   log_bytes_max: { value: 4_194_304, unit: "bytes", why: "the same for the daemon's log" },
   socket_path_bytes_max: { value: 103, unit: "bytes", why: "Node truncates longer unix socket paths without a word" },

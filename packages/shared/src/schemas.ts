@@ -45,7 +45,7 @@ export const contentPart = z.discriminatedUnion("type", [z.strictObject({ type: 
 export const promptParts = z.array(contentPart).min(1).max(limits.prompt_parts_max);
 
 export const usage = z.strictObject({ input_tokens: z.int().nonnegative(), output_tokens: z.int().nonnegative() });
-export const failure = z.strictObject({ code: z.string(), message: z.string() });
+export const failure = z.strictObject({ code: z.string().max(64), message: z.string().max(limits.failure_chars_max) });
 
 /** Who did it: a seat by its public id and its label at the time, or a caller without a seat. */
 export const actor = z.strictObject({ seat_id: seatId.optional(), label: z.string() });

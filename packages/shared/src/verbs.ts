@@ -138,12 +138,12 @@ export const verbs = {
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },
   interrupt: {
-    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, throws: ["not_found", "session_stopped", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
+    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
     input: z.strictObject({ ...session, turn_id: s.turnId }),
     output: z.strictObject({ interrupted: z.boolean(), seq: s.seq, queue: z.array(s.queuedPrompt) }),
   },
   stop: {
-    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, past_life: "answer", throws: ["not_found", "storage_failed"], doc: "End this life of the session.",
+    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, past_life: "answer", throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the session.",
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, life: z.int() }),
   },
 } as const satisfies Record<string, VerbRow>;

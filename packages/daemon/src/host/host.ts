@@ -9,7 +9,7 @@ import {
   type VerbParsed,
 } from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
-import type { Clock } from "../clock.ts";
+import { within, type Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import { Session } from "../session/session.ts";
 import { SessionLog } from "../session/session-log.ts";
@@ -198,20 +198,22 @@ export class Host {
   /** No new work from here on; resolves when everything is at rest. */
   async drain(waitMs: number): Promise<void> {
     this.draining = true;
-    await Promise.allSettled(this.#waking.values());
+    const { clock, limits } = this.options;
+    await within(clock, limits.rest_wait_ms, Promise.allSettled(this.#waking.values()));
     await Promise.all(this.awake.map((session) => session.quiesce(waitMs)));
-    await Promise.all(
-      this.awake.map(async (session) => {
-        try {
-          await session.rest(new SessiondError("shutting_down"));
-          await (await this.#credentials.get(session.id))?.tokens.writeUse();
-          await session.log.close();
-          if (session.log.room.fault === undefined) await this.options.store.unmarkOpen(session.id);
-        } catch (error) {
-          this.options.report(error);
-        }
-      }),
-    );
+    // A disk that hangs keeps its session marked open: the next start does what it does after a crash.
+    await within(clock, limits.rest_wait_ms, Promise.all(this.awake.map((session) => this.#rest(session))));
+  }
+
+  async #rest(session: Session): Promise<void> {
+    try {
+      await session.rest(new SessiondError("shutting_down"));
+      await (await this.#credentials.get(session.id))?.tokens.writeUse();
+      await session.log.close();
+      if (session.log.room.fault === undefined) await this.options.store.unmarkOpen(session.id);
+    } catch (error) {
+      this.options.report(error);
+    }
   }
 
   /** Seq of the frame with which a past life ended; 0 when the journal has lost it. */
@@ -265,6 +267,8 @@ export class Host {
       }
       if (session.state.life !== entry.life || entry.stopped) await this.options.registry.change(entry.id, { life: session.state.life, stopped: false });
       session.recover(damage);
+      // Nobody sees the turn or question that this has ended; where it fails, the fault is what they see.
+      await log.room.shown(session.state.seq).catch(() => undefined);
       this.#awake.set(entry.id, session);
       return session;
     } catch (error) {

@@ -57,10 +57,6 @@ export class Registry {
     return new Registry(store);
   }
 
-  get size(): number {
-    return this.#byId.size;
-  }
-
   get(id: SessionId): RegistryEntry | undefined {
     return this.#byId.get(id);
   }

@@ -1,4 +1,14 @@
-import { escapeDeceptive, isSessiondError, limits, SessiondError, type Actor, type ApprovalCause, type ApprovalOption, type SessionEvent, type SessionState } from "@sessiond/shared";
+import {
+  escapeDeceptive,
+  isSessiondError,
+  limits,
+  SessiondError,
+  type Actor,
+  type ApprovalCause,
+  type ApprovalOption,
+  type SessionEvent,
+  type SessionState,
+} from "@sessiond/shared";
 import type { Answer, Question } from "../agents/agent.ts";
 import { mintId } from "../ids.ts";
 import type { ApprovalOutcome } from "./decided.ts";
@@ -42,7 +52,10 @@ export class Approvals {
     if (early !== undefined) return Promise.resolve(early);
     const open = this.#host.state().approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
     if (open === undefined && this.#host.state().approvals.length >= limits.approvals_pending_max)
-      return Promise.resolve({ allowed: false, reason: `Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.` });
+      return Promise.resolve({
+        allowed: false,
+        reason: `Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.`,
+      });
     let approvalId: string;
     try {
       approvalId = open?.approval_id ?? this.#raise(turnId, question);
@@ -94,6 +107,9 @@ export class Approvals {
   }
 
   #raise(turnId: string, question: Question): string {
+    const preview = escapeDeceptive(question.preview);
+    if (preview.length > limits.preview_chars_max)
+      throw new SessiondError("limit_reached", { limit: "preview_chars_max", value: limits.preview_chars_max, unit: "characters" });
     const approvalId = mintId("apr");
     this.#host.apply({
       type: "approval_requested",
@@ -103,7 +119,7 @@ export class Approvals {
         tool_call_id: question.toolCallId,
         tool: question.tool,
         input: question.input,
-        preview: escapeDeceptive(question.preview),
+        preview,
         options: [...options],
         digest: question.digest,
         asked_at: this.#host.now(),

@@ -1,6 +1,6 @@
 import { SessiondError, type Actor, type Limits, type SessionEvent, type SessionInfo, type SessionState, type VerbOutput } from "@sessiond/shared";
 import type { Agent, AgentKind } from "../agents/agent.ts";
-import type { Clock } from "../clock.ts";
+import { within, type Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import { Approvals } from "./approvals.ts";
 import { nextPrompt, partsDigest, place, repeated, type PromptRequest } from "./prompts.ts";
@@ -228,10 +228,7 @@ export class Session {
   /** Let a running turn end by itself, at most so long. */
   async quiesce(waitMs: number): Promise<void> {
     if (this.#turn === null || this.#parkable()) return;
-    let cancel = () => undefined as void;
-    const late = new Promise<void>((resolve) => (cancel = this.#options.clock.after(waitMs, resolve)));
-    await Promise.race([this.#turn.done, late]);
-    cancel();
+    await within(this.#options.clock, waitMs, this.#turn.done);
     // The frames that close the turn are applied when its promise has settled.
     await Promise.resolve();
   }
@@ -331,7 +328,10 @@ export class Session {
         apply: (event) => this.apply(event),
         durable: (seq) => this.log.durable(seq),
         drained: () => this.log.drained(),
-        ask: (id, question) => (this.#turn === running && running.cause === null ? this.#approvals.ask(id, question) : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] })),
+        ask: (id, question) =>
+          this.#turn === running && running.cause === null
+            ? this.#approvals.ask(id, question)
+            : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] }),
         kill: () => {
           // A closed agent runs no further turn.
           if (this.#agent === agent) this.#agent = null;

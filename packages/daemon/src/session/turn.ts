@@ -1,6 +1,6 @@
 import { eventTable, SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
 import type { AgentEvent, AgentTurn, Answer, Question } from "../agents/agent.ts";
-import type { Clock } from "../clock.ts";
+import { late, within, type Clock } from "../clock.ts";
 
 /**
  * One running turn: pulls the agent's events one by one into the session. It ends once: by the
@@ -108,14 +108,9 @@ export class RunningTurn {
 
   /** Wait for the agent to end what it started; beyond the bound its children are killed. */
   async #bounded(iterator: Iterator): Promise<void> {
-    let cancel = () => undefined as void;
-    const late = new Promise<"late">((resolve) => (cancel = this.#host.clock.after(this.#host.interrupt_wait_ms, () => resolve("late"))));
-    const gone = Promise.resolve(iterator.return?.()).then(
-      () => "gone" as const,
-      () => "gone" as const,
-    );
-    if ((await Promise.race([gone, late])) === "late") await this.#host.kill().catch((error: unknown) => this.#host.report(error));
-    cancel();
+    const gone = Promise.resolve(iterator.return?.()).catch(() => undefined);
+    if ((await within(this.#host.clock, this.#host.interrupt_wait_ms, gone)) === late)
+      await this.#host.kill().catch((error: unknown) => this.#host.report(error));
   }
 
   #abortedEnd(): TurnEnd {
