@@ -119,7 +119,9 @@ describe("B12 registry.json", () => {
     expect(listed()).toEqual([ids[0] ?? "", ids[2] ?? ""].sort());
     await othersWork();
     const { set_aside } = await status();
-    expect(set_aside.map(({ path }) => path.split("/").at(-1)?.split(".unreadable-")[0]).sort()).toEqual([ids[1] ?? "", "a-file", "not-a-session"].sort());
+    expect(set_aside.map(({ path }) => path.split("/").at(-1)?.split(".unreadable-")[0] ?? "").sort()).toEqual(
+      [ids[1] ?? "", "a-file", "not-a-session"].sort(),
+    );
     for (const { path } of set_aside) expect(existsSync(path)).toBe(true);
     // The directory of the lost one begins anew, under an id of its own.
     const anew = await daemon.call("start_or_get_for_workdir", { workdir: workdirs[1] ?? "" }, hostAuth(daemon));

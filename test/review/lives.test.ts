@@ -19,7 +19,7 @@ async function openJournals(root: string): Promise<number> {
 test("B36 B38 a stop whose sync failed leaves nothing behind that touches the next life's journal", async () => {
   const disk = new FailingDisk();
   const rig = await Rig.start({ disk });
-  disk.fail("sync", "/journal");
+  void disk.fail("sync", "/journal");
   await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
   expect((await rig.startSession()).session.life).toBe(2);
   const seat = await rig.driver();
@@ -35,7 +35,7 @@ test("B36 B38 a stop whose sync failed leaves nothing behind that touches the ne
 test("B36 a stop that is repeated after a failed sync is acknowledged only when its last frame is on disk", async () => {
   const disk = new FailingDisk();
   const rig = await Rig.start({ disk });
-  disk.fail("sync", "/journal", { times: 2 });
+  void disk.fail("sync", "/journal", { times: 2 });
   await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
   await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
   await expect(rig.stop()).resolves.toMatchObject({ life: 1 });
@@ -67,7 +67,7 @@ test("B38 a wake that fails at the registry keeps no file open", async () => {
   const root = await rig.copy();
   await writeFile(registryOf(root), (await readFile(registryOf(root), "utf8")).replace('"stopped":true', '"stopped":false'));
   const disk = new FailingDisk();
-  disk.fail("replace", "registry.json", { times: 100 });
+  void disk.fail("replace", "registry.json", { times: 100 });
   const next = await Rig.restart(root, rig, { disk });
   for (let tries = 0; tries < 5; tries++) await expect(next.info()).rejects.toMatchObject({ code: "storage_failed" });
   await eventually("no journal is open", async () => (await openJournals(root)) === 0);
@@ -83,7 +83,7 @@ test("B31 B38 a journal that has lost shown lines is not reopened: no seq is giv
   await turn.say("two");
   turn.end();
   await seat.event("turn_ended");
-  disk.fail("sync", "/journal");
+  void disk.fail("sync", "/journal");
   await expect(seat.prompt("again")).rejects.toMatchObject({ code: "storage_failed" });
   const shown = (await rig.info()).seq;
   await writeFile(rig.journalPath, (await readFile(rig.journalPath, "utf8")).replace('"two"', "\0\0\0\0\0"));

@@ -33,7 +33,7 @@ for (const step of ["write", "sync"] as const) {
   for (const code of ["EIO", "ENOSPC"] as const) {
     test(`B38 ${code} on ${step}: waiting calls fail, readers are told by a batch without frames, and told again when it is over`, async () => {
       const { disk, rig, driver, viewer } = await faultable();
-      disk.fail(step, "/journal", { code });
+      void disk.fail(step, "/journal", { code });
       await expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed", detail: { reason: expect.stringContaining(code) } });
       await viewer.until(() => viewer.fault !== undefined);
       expect(viewer.faults).toMatchObject([{ code: "storage_failed", reason: expect.stringContaining(code), since: rig.clock.now() }]);
@@ -59,7 +59,7 @@ test("B38 what was decided and never written has not happened: state, queue and 
   const { disk, rig, driver, viewer } = await faultable();
   const id = promptId();
   const before = await rig.lines();
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(driver.prompt("lost", { id })).rejects.toMatchObject({ code: "storage_failed" });
   expect(await rig.lines()).toEqual(before);
   expect(await rig.info()).toMatchObject({ turn: null, queue: [], turns: 0 });
@@ -74,7 +74,7 @@ test("B38 a failed sync loses nothing that was shown, and cancels the agent; its
   const { turn_id = "" } = await driver.prompt("work");
   const turn = await rig.kind.turn();
   await turn.call("c1");
-  disk.fail("sync", "/journal");
+  void disk.fail("sync", "/journal");
   void turn.update("c1", "in_progress");
   await viewer.until(() => viewer.fault !== undefined);
   await turn.returned;
@@ -93,7 +93,7 @@ test("B38 a parked question survives a fault under the same id, and is answered 
   await turn.call("c1");
   void turn.ask("c1");
   const question = await driver.question();
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed" });
   await reopened({ rig, viewer });
   const resumed = await rig.kind.turn();
@@ -105,8 +105,8 @@ test("B38 a parked question survives a fault under the same id, and is answered 
 
 test("B38 while it is faulted, reading and leaving pass; nothing that writes does", async () => {
   const { disk, rig, driver, viewer } = await faultable();
-  disk.fail("write", "/journal");
-  disk.fail("open", "/journal", { times: 100 });
+  void disk.fail("write", "/journal");
+  void disk.fail("open", "/journal", { times: 100 });
   await expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed" });
   const before = await rig.lines();
   expect((await rig.info()).fault).toBeDefined();
@@ -127,7 +127,7 @@ test("B38 while it is faulted, reading and leaving pass; nothing that writes doe
 
 test("B38 the timer tries again for as long as the disk refuses", async () => {
   const { disk, rig, driver, viewer } = await faultable();
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed" });
   await viewer.until(() => viewer.fault !== undefined);
   for (let tries = 0; tries < 3; tries++) {
@@ -174,12 +174,12 @@ test("B38 interrupt and stop of a faulted session reopen it where they can", asy
   const { disk, rig, driver, viewer } = await faultable();
   const { turn_id = "" } = await driver.prompt("work");
   await rig.kind.turn();
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed" });
   // Closed by the reopening already.
   expect(await rig.interrupt(turn_id)).toMatchObject({ interrupted: false });
   expect((await rig.info()).fault).toBeUndefined();
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(driver.prompt("lost again")).rejects.toMatchObject({ code: "storage_failed" });
   await Promise.all([rig.stop(), rig.stop(), rig.interrupt(turn_id).catch(() => undefined)]);
   await viewer.until(() => viewer.end === null);
@@ -189,7 +189,7 @@ test("B38 interrupt and stop of a faulted session reopen it where they can", asy
 
 test("B38 a stop that could not be written has not happened: the session lives on, and a second stop ends it", async () => {
   const { disk, rig, viewer } = await faultable();
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
   expect(await rig.info()).toMatchObject({ life_state: "live", fault: { code: "storage_failed" } });
   const { seq } = await rig.stop();
@@ -210,7 +210,7 @@ test("B38 a fault that begins between a snapshot and its first batch is announce
   const first = await items.next();
   expect(first.value[1]).toMatchObject({ type: "snapshot" });
   expect(first.value[1]).not.toHaveProperty("fault");
-  disk.fail("write", "/journal");
+  void disk.fail("write", "/journal");
   await expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed" });
   const next = await items.next();
   expect(next.value[1]).toMatchObject({ type: "batch", fault: { code: "storage_failed" } });

@@ -92,7 +92,7 @@ export function filesOf(root: string, skip: (path: string) => boolean = (path) =
 }
 
 /** What every stubbed handler throws, so that a call which got through changes nothing. */
-export const reached = new SessiondError("unsupported", { reason: "the handler was reached" });
+const reached = new SessiondError("unsupported", { reason: "the handler was reached" });
 
 /** Puts a counter in the place of every handler; `restore` when done. */
 export function countHandlers(): { calls: string[]; restore: () => void } {

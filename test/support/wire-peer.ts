@@ -16,7 +16,7 @@ export const turnId = `trn_${"T".repeat(22)}`;
 export const token = formatToken("control", sessionId, "t".repeat(32));
 
 /** What arrives one by one and is waited for one by one. */
-export class Inbox<T> {
+class Inbox<T> {
   readonly #items: T[] = [];
   readonly #takers: ((item: T) => void)[] = [];
 
@@ -56,20 +56,20 @@ export class PeerRequest {
   }
 
   answer(data: unknown): void {
-    this.peer.say({ id: this.#id, result: { type: "data", data } });
+    void this.peer.say({ id: this.#id, result: { type: "data", data } });
   }
 
   refuse(code: ErrorCode, detail: object = {}): void {
-    this.peer.say({ id: this.#id, error: { code: -32603, message: code, data: { code, retry: "never", detail } } });
+    void this.peer.say({ id: this.#id, error: { code: -32603, message: code, data: { code, retry: "never", detail } } });
   }
 
   /** As the stock server speaks of a path that its router has not. */
   refuseStock(code: string): void {
-    this.peer.say({ id: this.#id, error: { code: -32004, message: "No procedure", data: { code, httpStatus: 404 } } });
+    void this.peer.say({ id: this.#id, error: { code: -32004, message: "No procedure", data: { code, httpStatus: 404 } } });
   }
 
   started(): void {
-    this.peer.say({ id: this.#id, result: { type: "started" } });
+    void this.peer.say({ id: this.#id, result: { type: "started" } });
   }
 
   /** @returns when the system has taken it; `true` until then stays pending while the client does not read */
@@ -78,7 +78,7 @@ export class PeerRequest {
   }
 
   complete(): void {
-    this.peer.say({ id: this.#id, result: { type: "stopped" } });
+    void this.peer.say({ id: this.#id, result: { type: "stopped" } });
   }
 }
 

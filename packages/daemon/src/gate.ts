@@ -61,7 +61,7 @@ const ownString = (value: unknown, key: string): string | undefined => {
   return typeof found === "string" ? found : undefined;
 };
 
-export function wordOf(gate: Gate, raw: unknown): GateWord {
+function wordOf(gate: Gate, raw: unknown): GateWord {
   if (typeof gate === "string") return gate;
   const chosen = ownString(raw, gate.by);
   return chosen !== undefined && Object.hasOwn(gate.words, chosen) ? (gate.words[chosen] ?? gate.otherwise) : gate.otherwise;

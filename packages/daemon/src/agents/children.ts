@@ -12,7 +12,7 @@ import { setTimeout as pause } from "node:timers/promises";
  * just before each signal, so that a reused pid is never hit. Without /proc only the group is
  * known. What leaves its group and clears its environment escapes.
  */
-export const markName = "SESSIOND_MARK";
+const markName = "SESSIOND_MARK";
 
 export interface Exit {
   readonly code: number | null;
@@ -56,7 +56,9 @@ export function deathSignalPrefix(env: Readonly<Record<string, string>>): Promis
 
 /** Start a shell command in a session and process group of its own, with stdin closed. */
 export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand): MarkedChild {
-  const [file = "/bin/sh", ...args] = [...prefix, "/bin/sh", "-c", command];
+  const [first, ...rest] = prefix;
+  const shell = ["/bin/sh", "-c", command] as const;
+  const [file, args] = first === undefined ? [shell[0], shell.slice(1)] : [first, [...rest, ...shell]];
   const child = spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] });
   const startedAt = child.pid === undefined ? undefined : look(child.pid)?.startTime;
   let running = child.pid !== undefined;

@@ -8,8 +8,7 @@ export const storedToken = z.strictObject({ ...schemas.tokenRecord.shape, hash }
 export type StoredToken = z.infer<typeof storedToken>;
 
 /** Who drives, so that the seat can be resumed after a restart. */
-export const driverDigest = z.strictObject({ seat_id: schemas.seatId, secret_hash: hash, token_id: schemas.tokenId });
-export type DriverDigest = z.infer<typeof driverDigest>;
+const driverDigest = z.strictObject({ seat_id: schemas.seatId, secret_hash: hash, token_id: schemas.tokenId });
 
 export const sessionFile = z.strictObject({
   version: z.literal(1),

@@ -16,8 +16,7 @@ export interface WorkdirRules {
 }
 
 /** True when `path` is `directory` or lies within it. Both absolute and normal. */
-export const isWithin = (path: string, directory: string): boolean =>
-  path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
+const isWithin = (path: string, directory: string): boolean => path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
 
 const invalid = (reason: string): SessiondError => new SessiondError("workdir_invalid", { reason });
 

@@ -50,7 +50,7 @@ interface Taken {
   readonly stream: AbortController;
 }
 
-export const hashSeatSecret = (secret: string): string => createHash("sha256").update(secret).digest("hex");
+const hashSeatSecret = (secret: string): string => createHash("sha256").update(secret).digest("hex");
 
 export class Seats {
   readonly #host: SeatsHost;

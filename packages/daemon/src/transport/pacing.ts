@@ -10,7 +10,7 @@ import type { Connection } from "../router.ts";
  * buffer, and the log it reads from waits on disk. Nor is it listened to meanwhile: who takes no
  * answers may not pile up further ones.
  */
-export const slowConsumerClose = 4008;
+const slowConsumerClose = 4008;
 
 export class PacedConnection implements Connection {
   readonly signal: AbortSignal;

@@ -26,7 +26,7 @@ export interface OpenaiOptions {
   readonly sleep?: ((ms: number, signal: AbortSignal) => Promise<void>) | undefined;
 }
 
-export const practiceModel = "practice";
+const practiceModel = "practice";
 const officialURL = "https://api.openai.com/v1";
 const officialModel = "gpt-5-mini";
 

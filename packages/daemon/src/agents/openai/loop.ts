@@ -20,7 +20,7 @@ export type Step =
   | { readonly do: "ask_model" }
   | { readonly do: "end"; readonly stopReason: StopReason };
 
-export function nextStep(transcript: Transcript, turnId: string, limits: Limits): Step {
+function nextStep(transcript: Transcript, turnId: string, limits: Limits): Step {
   const calls = transcript.unfinished(turnId);
   if (calls.length > 0) return { do: "run", calls };
   const last = transcript.entries.at(-1);
