@@ -7,7 +7,7 @@ import { limits } from "@sessiond/shared";
 import { readConfig } from "../../packages/daemon/src/config.ts";
 import { startDaemon } from "../../packages/daemon/src/main.ts";
 import { removeRoot, startTestDaemon, testEnv, testRoot } from "../../packages/daemon/src/testing.ts";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, Rig, seatSecret } from "../support/session-rig.ts";
 
 /** What a peer can do to the door without saying anything wrong, and what a dead token still gets. */
@@ -56,7 +56,7 @@ test("B24 B33 who takes no answers is not listened to: its socket's buffer stays
 });
 
 test("B4 a token that is revoked in the instant of its attach leaves no seat behind, and sees nothing", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const host = { host_key: rig.daemon.hostKey };
   const { token, record } = await rig.daemon.call("mint_token", { session_id: rig.sessionId, right: "control", label: "doomed" }, host);

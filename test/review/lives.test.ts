@@ -2,7 +2,7 @@ import { readFile, readdir, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
 
 /** One journal has one writer, whatever fails between two lives of its session. */
@@ -17,7 +17,7 @@ async function openJournals(root: string): Promise<number> {
 }
 
 test("B36 B38 a stop whose sync failed leaves nothing behind that touches the next life's journal", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   void disk.fail("sync", "/journal");
   await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
@@ -33,7 +33,7 @@ test("B36 B38 a stop whose sync failed leaves nothing behind that touches the ne
 });
 
 test("B36 a stop that is repeated after a failed sync is acknowledged only when its last frame is on disk", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   void disk.fail("sync", "/journal", { times: 2 });
   await expect(rig.stop()).rejects.toMatchObject({ code: "storage_failed" });
@@ -49,7 +49,7 @@ test("B10 B36 a start that comes while its session is still being recovered join
   // Killed between the journal's frame and the registry's entry.
   const root = await rig.copy();
   await writeFile(registryOf(root), before);
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const hold = disk.hold("replace", "registry.json");
   const next = await Rig.restart(root, rig, { disk });
   await hold.reached;
@@ -66,7 +66,7 @@ test("B38 a wake that fails at the registry keeps no file open", async () => {
   await rig.stop();
   const root = await rig.copy();
   await writeFile(registryOf(root), (await readFile(registryOf(root), "utf8")).replace('"stopped":true', '"stopped":false'));
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   void disk.fail("replace", "registry.json", { times: 100 });
   const next = await Rig.restart(root, rig, { disk });
   for (let tries = 0; tries < 5; tries++) await expect(next.info()).rejects.toMatchObject({ code: "storage_failed" });
@@ -74,7 +74,7 @@ test("B38 a wake that fails at the registry keeps no file open", async () => {
 });
 
 test("B31 B38 a journal that has lost shown lines is not reopened: no seq is given twice", async () => {
-  const disk = new FailingDisk();
+  const disk = new TrappedDisk();
   const rig = await Rig.start({ disk });
   const seat = await rig.driver();
   await seat.prompt("hello");

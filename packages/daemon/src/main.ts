@@ -10,6 +10,7 @@ import type { Config } from "./config.ts";
 import { realDisk, type Disk } from "./disk.ts";
 import { GateKeeper } from "./gate.ts";
 import { Host } from "./host/host.ts";
+import { Starts } from "./host/starts.ts";
 import { Store } from "./host/store.ts";
 import { mintBootId } from "./ids.ts";
 import { HostKey } from "./keys.ts";
@@ -93,7 +94,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     workdirs: { home: config.home, own: forbiddenDirs, roots: config.roots, allowBroad: config.allowBroad },
   });
   const startedAt = clock.now();
-  const daemon: Daemon = { host, limits: config.limits, bootId, status, shutDown: (waitMs) => void stop(waitMs) };
+  const daemon: Daemon = { host, starts: new Starts(host), limits: config.limits, bootId, status, shutDown: (waitMs) => void stop(waitMs) };
   const router = buildRouter({ daemon, gate: new GateKeeper(host, hostKey), audit, clock, report });
   const door = openDoor({ router, clock, limits: config.limits, report, onChange: watchIdle });
 

@@ -1,16 +1,6 @@
-import {
-  isSessiondError,
-  SessiondError,
-  type Actor,
-  type Limits,
-  type SessionId,
-  type SessionListing,
-  type VerbOutput,
-  type VerbParsed,
-} from "@sessiond/shared";
+import { isSessiondError, SessiondError, type Actor, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
-import { mintId } from "../ids.ts";
 import { Session } from "../session/session.ts";
 import { SessionLog } from "../session/session-log.ts";
 import type { DurableStore } from "./durable-store.ts";
@@ -19,10 +9,11 @@ import { Serial } from "./serial.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Store } from "./store.ts";
 import { Tokens } from "./tokens.ts";
-import { resolveWorkdir, type WorkdirRules } from "./workdir.ts";
+import type { WorkdirRules } from "./workdir.ts";
 
 /**
- * The set of sessions: creates them, wakes them, puts them to rest, ends their lives. Steps that
+ * The set of sessions: wakes them, puts them to rest, ends their lives; how lives
+ * begin is in starts.ts. Steps that
  * concern one session or one directory run one after another; different ones side by side.
  */
 export interface HostOptions {
@@ -42,16 +33,14 @@ export interface Credentials {
   readonly tokens: Tokens;
 }
 
-type Started = VerbOutput<"start_session">;
-type LifeOptions = { agent?: string | undefined; model?: string | undefined };
-
 export class Host {
   readonly options: HostOptions;
   draining = false;
   readonly #awake = new Map<SessionId, Session>();
   readonly #waking = new Map<SessionId, Promise<Session>>();
   readonly #credentials = new Map<SessionId, Promise<Credentials>>();
-  readonly #serial = new Serial();
+  /** Steps that concern one session or directory. */
+  readonly serial = new Serial();
 
   constructor(options: HostOptions) {
     this.options = options;
@@ -89,10 +78,20 @@ export class Host {
     await this.#waking.get(id)?.catch(() => undefined);
   }
 
+  /** A session in memory, live or just stopped. */
+  inMemory(id: SessionId): Session | undefined {
+    return this.#awake.get(id);
+  }
+
   /** Life and whether it still runs, without waking anything. */
   life(entry: RegistryEntry): { life: number; stopped: boolean } {
     const session = this.#awake.get(entry.id);
     return session === undefined ? { life: entry.life, stopped: entry.stopped } : { life: session.state.life, stopped: !session.live };
+  }
+
+  /** The session's tokens, if they are in memory, are those of a session that does not exist. */
+  forgetCredentials(id: SessionId): void {
+    this.#credentials.delete(id);
   }
 
   credentials(entry: RegistryEntry): Promise<Credentials> {
@@ -135,32 +134,6 @@ export class Host {
     return log;
   }
 
-  /** @throws SessiondError workdir_invalid, model_unknown, storage_failed, limit_reached */
-  async startOrGet(input: VerbParsed<"start_or_get_for_workdir">): Promise<Started> {
-    const workdir = await resolveWorkdir(input.workdir, this.options.workdirs);
-    return this.#serial.run(`workdir ${workdir}`, async () => {
-      const entry = this.options.registry.stableOf(workdir);
-      if (entry === undefined) return this.#create(workdir, input, { stable: true });
-      return this.#serial.run(entry.id, () => this.#startOrJoin(entry, input, "start"));
-    });
-  }
-
-  /** @throws SessiondError as startOrGet; not_found; conflict when the request id was used for another start; bad_request */
-  async start(input: VerbParsed<"start_session">): Promise<Started> {
-    if ((input.workdir === undefined) === (input.session_id === undefined))
-      throw new SessiondError("bad_request", { reason: "give either workdir or session_id" });
-    const workdir = input.workdir === undefined ? undefined : await resolveWorkdir(input.workdir, this.options.workdirs);
-    return this.#serial.run(`request ${input.request_id}`, async () => {
-      const known = this.options.registry.byRequest(input.request_id);
-      const entry = input.session_id === undefined ? known : this.entry(input.session_id);
-      if (known !== undefined && (entry?.id !== known.id || (workdir !== undefined && workdir !== known.workdir)))
-        throw new SessiondError("conflict", { reason: "this request_id started another session" });
-      if (entry !== undefined) return this.#serial.run(entry.id, () => this.#startOrJoin(entry, input, input.request_id));
-      if (workdir === undefined) throw new SessiondError("not_found", { what: "session" });
-      return this.#create(workdir, input, { stable: false, requestId: input.request_id });
-    });
-  }
-
   /**
    * End a life, here and in the registry; a repeat gets the same answer.
    *
@@ -170,7 +143,7 @@ export class Host {
   async stop(id: SessionId, by: Actor, life?: number): Promise<{ seq: number; life: number }> {
     const entry = this.entry(id);
     if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
-    return this.#serial.run(id, async () => {
+    return this.serial.run(id, async () => {
       await this.settled(id);
       if (life !== undefined && life !== this.life(this.entry(id) ?? entry).life) return { seq: await this.#endOf(id, life), life };
       if (this.entry(id)?.stopped === true && !this.#awake.has(id)) {
@@ -180,7 +153,7 @@ export class Host {
       }
       const session = await this.session(id);
       const stopped = await session.stop(by);
-      await this.#putAway(session, stopped.life);
+      await this.putAway(session, stopped.life);
       return stopped;
     });
   }
@@ -251,25 +224,17 @@ export class Host {
   }
 
   async #wake(entry: RegistryEntry): Promise<Session> {
-    const { store, limits } = this.options;
-    if (this.#awake.size >= limits.sessions_live_max)
-      throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
-    await store.markOpen(entry.id);
-    // Where somebody removed the folder, the session is an empty one and not a broken one.
-    await store.makeSessionDirectory(entry.id);
-    const { file } = await this.credentials(entry);
-    const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
+    const { session, log, damage } = await this.open(entry);
     try {
-      const session = this.#session(entry, log, file);
       if (!session.live) {
-        await this.#putAway(session, Math.max(session.state.life, entry.life));
+        await this.putAway(session, Math.max(session.state.life, entry.life));
         throw new SessiondError("session_stopped");
       }
       if (session.state.life !== entry.life || entry.stopped) await this.options.registry.change(entry.id, { life: session.state.life, stopped: false });
       session.recover(damage);
       // Nobody sees the turn or question that this has ended; where it fails, the fault is what they see.
       await log.room.shown(session.state.seq).catch(() => undefined);
-      this.#awake.set(entry.id, session);
+      this.adopt(session);
       return session;
     } catch (error) {
       await log.close().catch(() => undefined);
@@ -277,9 +242,21 @@ export class Host {
     }
   }
 
-  #session(entry: RegistryEntry, log: SessionLog, file: DurableStore<SessionFile>): Session {
-    const { clock, limits, kinds, report } = this.options;
-    return new Session({
+  /**
+   * Open a session's files for writing, marked as open before. Nobody sees the session until it is adopted.
+   *
+   * @throws SessiondError limit_reached, storage_failed
+   */
+  async open(entry: RegistryEntry): Promise<{ session: Session; log: SessionLog; damage: string }> {
+    const { store, clock, limits, kinds, report } = this.options;
+    if (this.#awake.size >= limits.sessions_live_max)
+      throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
+    await store.markOpen(entry.id);
+    // Where somebody removed the folder, the session is an empty one and not a broken one.
+    await store.makeSessionDirectory(entry.id);
+    const { file } = await this.credentials(entry);
+    const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
+    const session = new Session({
       sessionId: entry.id,
       createdAt: entry.created_at,
       clock,
@@ -291,10 +268,16 @@ export class Host {
       storedDriver: () => file.data.driver,
       storeDriver: (keys) => file.update((data) => void (data.driver = { ...keys })),
     });
+    return { session, log, damage };
+  }
+
+  /** From here on calls find it. */
+  adopt(session: Session): void {
+    this.#awake.set(session.id, session);
   }
 
   /** The life is over in the journal; make the registry say so and let go of the files. */
-  async #putAway(session: Session, life: number): Promise<void> {
+  async putAway(session: Session, life: number): Promise<void> {
     await this.options.registry.change(session.id, { stopped: true, life });
     this.#awake.delete(session.id);
     await (await this.#credentials.get(session.id))?.tokens.writeUse();
@@ -303,117 +286,5 @@ export class Host {
       .unread()
       .then(() => session.log.close())
       .catch((error: unknown) => this.options.report(error));
-  }
-
-  #choose(options: LifeOptions): { agent: string; model: string } {
-    const agent = options.agent ?? this.options.defaultAgent;
-    const kind = this.options.kinds.get(agent);
-    if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
-    const model = options.model ?? kind.defaultModel;
-    if (!kind.knowsModel(model)) throw new SessiondError("model_unknown", { model });
-    return { agent, model };
-  }
-
-  /** Directory, session.json, journal, then the registry entry: until that is on disk nothing has happened. */
-  async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string }): Promise<Started> {
-    const { agent, model } = this.#choose(options);
-    if (this.draining) throw new SessiondError("shutting_down");
-    const { store, limits, clock } = this.options;
-    if (this.#awake.size >= limits.sessions_live_max)
-      throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
-    const entry: RegistryEntry = {
-      id: mintId("ses"),
-      workdir,
-      stable: kind.stable,
-      life: 1,
-      stopped: false,
-      created_at: clock.now(),
-      ...(kind.requestId !== undefined && { request_id: kind.requestId }),
-    };
-    let log: SessionLog | null = null;
-    let committing = false;
-    try {
-      await store.markOpen(entry.id);
-      await store.makeSessionDirectory(entry.id);
-      const { file, tokens } = await this.credentials(entry);
-      const minted = await tokens.mint({ right: "control", label: kind.requestId ?? "start", life: 1, origin: "start" });
-      ({ log } = await SessionLog.open(store.logOptions(entry.id)));
-      const session = this.#session(entry, log, file);
-      await log.durable(session.begin(workdir, agent, model));
-      committing = true;
-      await this.options.registry.add(entry);
-      this.#awake.set(entry.id, session);
-      return { session: session.info(), token: minted.token, token_id: minted.record.token_id, created: true, differs: [] };
-    } catch (error) {
-      this.#credentials.delete(entry.id);
-      await log?.close().catch(() => undefined);
-      // An entry that may have reached the disk must not be left without its folder.
-      const withdrawn = !committing || (await this.#withdraw(entry.id));
-      if (!withdrawn) throw error;
-      // Best effort: on a full disk even this may fail, and then the next start passes over it.
-      await store.removeSession(entry.id).catch(() => undefined);
-      await store.unmarkOpen(entry.id).catch(() => undefined);
-      throw error;
-    }
-  }
-
-  #withdraw(id: SessionId): Promise<boolean> {
-    return this.options.registry.withdraw(id).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  /** A stopped session begins its next life; another is joined as it is. */
-  async #startOrJoin(entry: RegistryEntry, options: LifeOptions, tokenLabel: string): Promise<Started> {
-    // Its journal has one writer, and the registry may be behind it until then.
-    await this.settled(entry.id);
-    const ended = this.#awake.get(entry.id);
-    // Its life is over in the journal, and the registry could not be told then.
-    if (ended !== undefined && !ended.live) await this.#putAway(ended, (await ended.stop({ label: "owner" })).life);
-    const current = this.entry(entry.id) ?? entry;
-    let begins = current.stopped;
-    const session = begins
-      ? await this.#nextLife(current, options)
-      : await this.session(current.id).catch((error: unknown) => {
-          // So its journal says, which knows better than the registry.
-          if (!isSessiondError(error, "session_stopped")) throw error;
-          begins = true;
-          return this.#nextLife(this.entry(entry.id) ?? current, options);
-        });
-    const { tokens } = await this.credentials(current);
-    // The reply that a repeated request never saw carried a token; it must not lie around.
-    const unseen = tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start");
-    for (const token of unseen) await tokens.revoke(token.token_id);
-    const minted = await tokens.mint({ right: "control", label: tokenLabel, life: session.state.life, origin: "start" }, (tokenId) =>
-      session.seats.holdsSeat(tokenId),
-    );
-    const info = session.info();
-    const differs = begins ? [] : (["agent", "model"] as const).filter((key) => options[key] !== undefined && options[key] !== info[key]);
-    return { session: info, token: minted.token, token_id: minted.record.token_id, created: begins || (unseen.length > 0 && tokenLabel !== "start"), differs };
-  }
-
-  async #nextLife(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
-    const { agent, model } = this.#choose(options);
-    if (this.draining) throw new SessiondError("shutting_down");
-    const { store } = this.options;
-    await store.markOpen(entry.id);
-    // Where somebody removed the folder, the session is an empty one and not a broken one.
-    await store.makeSessionDirectory(entry.id);
-    const { file } = await this.credentials(entry);
-    const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
-    try {
-      const session = this.#session(entry, log, file);
-      // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
-      if (!session.live) session.begin(entry.workdir, agent, model, entry.life);
-      session.recover(damage);
-      await log.durable(session.state.seq);
-      await this.options.registry.change(entry.id, { stopped: false, life: session.state.life });
-      this.#awake.set(entry.id, session);
-      return session;
-    } catch (error) {
-      await log.close().catch(() => undefined);
-      throw error;
-    }
   }
 }

@@ -1,3 +1,3 @@
 import type { Handler } from "./verb.ts";
 
-export const startSession: Handler<"start_session"> = ({ input, daemon }) => daemon.host.start(input);
+export const startSession: Handler<"start_session"> = ({ input, daemon }) => daemon.starts.start(input);

@@ -1,11 +1,13 @@
 import type { Limits, VerbName, VerbOutput, VerbParsed, Verbs } from "@sessiond/shared";
 import type { GrantFor } from "../gate.ts";
 import type { Host } from "../host/host.ts";
+import type { Starts } from "../host/starts.ts";
 import type { AttachOutput, Reader } from "../session/attach.ts";
 
 /** What a handler may use. It never asks who is calling: the gate has. */
 export interface Daemon {
   readonly host: Host;
+  readonly starts: Starts;
   readonly limits: Limits;
   readonly bootId: string;
   status(): VerbOutput<"daemon_status">;

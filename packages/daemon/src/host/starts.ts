@@ -1,0 +1,151 @@
+import { isSessiondError, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
+import { mintId } from "../ids.ts";
+import type { Session } from "../session/session.ts";
+import type { SessionLog } from "../session/session-log.ts";
+import type { Host } from "./host.ts";
+import type { RegistryEntry } from "./registry.ts";
+import { resolveWorkdir } from "./workdir.ts";
+
+/**
+ * How lives begin: a new session, the next life of a stopped one, or joining the one that runs.
+ * A creation has one commit point, its registry entry; what comes before is undone when a step fails.
+ */
+type Started = VerbOutput<"start_session">;
+type LifeOptions = { agent?: string | undefined; model?: string | undefined };
+
+export class Starts {
+  readonly #host: Host;
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** @throws SessiondError workdir_invalid, model_unknown, storage_failed, limit_reached */
+  async startOrGet(input: VerbParsed<"start_or_get_for_workdir">): Promise<Started> {
+    const workdir = await resolveWorkdir(input.workdir, this.#host.options.workdirs);
+    return this.#host.serial.run(`workdir ${workdir}`, async () => {
+      const entry = this.#host.options.registry.stableOf(workdir);
+      if (entry === undefined) return this.#create(workdir, input, { stable: true });
+      return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, "start"));
+    });
+  }
+
+  /** @throws SessiondError as startOrGet; not_found; conflict when the request id was used for another start; bad_request */
+  async start(input: VerbParsed<"start_session">): Promise<Started> {
+    if ((input.workdir === undefined) === (input.session_id === undefined))
+      throw new SessiondError("bad_request", { reason: "give either workdir or session_id" });
+    const workdir = input.workdir === undefined ? undefined : await resolveWorkdir(input.workdir, this.#host.options.workdirs);
+    return this.#host.serial.run(`request ${input.request_id}`, async () => {
+      const known = this.#host.options.registry.byRequest(input.request_id);
+      const entry = input.session_id === undefined ? known : this.#host.entry(input.session_id);
+      if (known !== undefined && (entry?.id !== known.id || (workdir !== undefined && workdir !== known.workdir)))
+        throw new SessiondError("conflict", { reason: "this request_id started another session" });
+      if (entry !== undefined) return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, input.request_id));
+      if (workdir === undefined) throw new SessiondError("not_found", { what: "session" });
+      return this.#create(workdir, input, { stable: false, requestId: input.request_id });
+    });
+  }
+
+  #choose(options: LifeOptions): { agent: string; model: string } {
+    const agent = options.agent ?? this.#host.options.defaultAgent;
+    const kind = this.#host.options.kinds.get(agent);
+    if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
+    const model = options.model ?? kind.defaultModel;
+    if (!kind.knowsModel(model)) throw new SessiondError("model_unknown", { model });
+    return { agent, model };
+  }
+
+  /** Directory, session.json, journal, then the registry entry: until that is on disk nothing has happened. */
+  async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string }): Promise<Started> {
+    const { agent, model } = this.#choose(options);
+    if (this.#host.draining) throw new SessiondError("shutting_down");
+    const { store, clock, registry } = this.#host.options;
+    const entry: RegistryEntry = {
+      id: mintId("ses"),
+      workdir,
+      stable: kind.stable,
+      life: 1,
+      stopped: false,
+      created_at: clock.now(),
+      ...(kind.requestId !== undefined && { request_id: kind.requestId }),
+    };
+    let log: SessionLog | null = null;
+    let committing = false;
+    try {
+      const opened = await this.#host.open(entry);
+      const { session } = opened;
+      log = opened.log;
+      const { tokens } = await this.#host.credentials(entry);
+      const minted = await tokens.mint({ right: "control", label: kind.requestId ?? "start", life: 1, origin: "start" });
+      await log.durable(session.begin(workdir, agent, model));
+      committing = true;
+      await registry.add(entry);
+      this.#host.adopt(session);
+      return { session: session.info(), token: minted.token, token_id: minted.record.token_id, created: true, differs: [] };
+    } catch (error) {
+      this.#host.forgetCredentials(entry.id);
+      await log?.close().catch(() => undefined);
+      // An entry that may have reached the disk must not be left without its folder.
+      const withdrawn = !committing || (await this.#withdraw(entry.id));
+      if (!withdrawn) throw error;
+      // Best effort: on a full disk even this may fail, and then the next start passes over it.
+      await store.removeSession(entry.id).catch(() => undefined);
+      await store.unmarkOpen(entry.id).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #withdraw(id: SessionId): Promise<boolean> {
+    return this.#host.options.registry.withdraw(id).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** A stopped session begins its next life; another is joined as it is. */
+  async #startOrJoin(entry: RegistryEntry, options: LifeOptions, tokenLabel: string): Promise<Started> {
+    // Its journal has one writer, and the registry may be behind it until then.
+    await this.#host.settled(entry.id);
+    const ended = this.#host.inMemory(entry.id);
+    // Its life is over in the journal, and the registry could not be told then.
+    if (ended !== undefined && !ended.live) await this.#host.putAway(ended, (await ended.stop({ label: "owner" })).life);
+    const current = this.#host.entry(entry.id) ?? entry;
+    let begins = current.stopped;
+    const session = begins
+      ? await this.#nextLife(current, options)
+      : await this.#host.session(current.id).catch((error: unknown) => {
+          // So its journal says, which knows better than the registry.
+          if (!isSessiondError(error, "session_stopped")) throw error;
+          begins = true;
+          return this.#nextLife(this.#host.entry(entry.id) ?? current, options);
+        });
+    const { tokens } = await this.#host.credentials(current);
+    // The reply that a repeated request never saw carried a token; it must not lie around.
+    const unseen = tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start");
+    for (const token of unseen) await tokens.revoke(token.token_id);
+    const minted = await tokens.mint({ right: "control", label: tokenLabel, life: session.state.life, origin: "start" }, (tokenId) =>
+      session.seats.holdsSeat(tokenId),
+    );
+    const info = session.info();
+    const differs = begins ? [] : (["agent", "model"] as const).filter((key) => options[key] !== undefined && options[key] !== info[key]);
+    return { session: info, token: minted.token, token_id: minted.record.token_id, created: begins || (unseen.length > 0 && tokenLabel !== "start"), differs };
+  }
+
+  async #nextLife(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
+    const { agent, model } = this.#choose(options);
+    if (this.#host.draining) throw new SessiondError("shutting_down");
+    const { session, log, damage } = await this.#host.open(entry);
+    try {
+      // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
+      if (!session.live) session.begin(entry.workdir, agent, model, entry.life);
+      session.recover(damage);
+      await log.durable(session.state.seq);
+      await this.#host.options.registry.change(entry.id, { stopped: false, life: session.state.life });
+      this.#host.adopt(session);
+      return session;
+    } catch (error) {
+      await log.close().catch(() => undefined);
+      throw error;
+    }
+  }
+}
