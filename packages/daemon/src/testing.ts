@@ -71,5 +71,5 @@ export async function startTestDaemon(options: TestOptions = {}): Promise<TestDa
   return { ...daemon, root, hostKey, bugs, call: call as TestDaemon["call"], stream };
 }
 
-/** Remove what a test daemon left. */
-export const removeRoot = (root: string): Promise<void> => rm(root, { recursive: true, force: true });
+/** Remove what a test daemon left; something that it let go of may still be writing its last. */
+export const removeRoot = (root: string): Promise<void> => rm(root, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
