@@ -74,7 +74,8 @@ const build = (dir) => runCommand(process.execPath, [join(dir, "scripts/build.mj
 /** @returns {Promise<{report: object | null, output: string}>}  vitest's report on those test files, null when it made none */
 async function runTests(dir, files, { pattern, limitMs }) {
   const reportPath = join(dir, ".tmp/mutant.json");
-  const args = ["run", ...files, "--reporter=json", `--outputFile=${reportPath}`, ...(pattern === undefined ? [] : ["-t", pattern])];
+  // Many a mutant shows as a wait without end; tests that need longer than this say so themselves.
+  const args = ["run", ...files, "--testTimeout=10000", "--reporter=json", `--outputFile=${reportPath}`, ...(pattern === undefined ? [] : ["-t", pattern])];
   // npm's own variables name the root; the copy must not learn of it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("npm_") && name !== "SESSIOND_TEST_REPORT"));
   const { output, timedOut } = await runCommand(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), ...args], {

@@ -1,7 +1,8 @@
-import { Connection, Door, DriverSeat, Session, type SeatEvent, type ViewerSeat } from "@sessiond/client";
+import { Connection, Door, DriverSeat, Session } from "@sessiond/client";
 import { unixSocket } from "@sessiond/client/node";
-import { limits, type SessionEvent, type SessiondError } from "@sessiond/shared";
+import { limits, type SessionEvent } from "@sessiond/shared";
 import { describe, expect, test } from "vitest";
+import { atSeq, attach, attached, failure, range, seqOf, take, until } from "../support/attached-seat.ts";
 import {
   batchOf,
   chunks,
@@ -20,59 +21,7 @@ import {
 const promptId = `prm_${"P".repeat(22)}`;
 const by = { seat_id: seatId, label: "test" };
 
-interface Attached {
-  readonly peer: WirePeer;
-  readonly session: Session;
-  readonly seat: DriverSeat;
-  readonly request: PeerRequest;
-  /** How often a daemon was started. */
-  readonly starts: () => number;
-}
-
-/** A driver at seq 10, and the peer's end of its stream. */
-async function attached(peer: WirePeer, item = snapshotAt(10)): Promise<Attached> {
-  let started = 0;
-  const door = new Door({ dial: unixSocket(peer.socket), start: async () => void started++ });
-  const session = new Session(sessionId, { calls: new Connection(door), token, workdir: "/w", clientName: "test", ownCalls: true });
-  const attaching = session.attach({ as: "driver" });
-  const request = await attach(peer);
-  await request.item(item);
-  return { peer, session, seat: await attaching, request, starts: () => started };
-}
-
-/** The next connection's `attach`, begun. */
-async function attach(peer: WirePeer): Promise<PeerRequest> {
-  const request = await (await peer.sockets.next()).requests.next();
-  expect(request.verb).toBe("attach");
-  request.started();
-  return request;
-}
-
-async function until(seat: ViewerSeat, holds: () => boolean): Promise<void> {
-  while (!holds()) await seat.changed();
-}
-
-const atSeq = (seat: ViewerSeat, seq: number): Promise<void> => until(seat, () => seat.state.seq >= seq);
-const seqOf = (event: SeatEvent): number => (event.type === "frame" ? event.frame.seq : event.state.seq);
-
-async function take(events: AsyncIterator<SeatEvent>, count: number): Promise<SeatEvent[]> {
-  const taken: SeatEvent[] = [];
-  while (taken.length < count) {
-    const { done, value } = await events.next();
-    if (done === true) break;
-    taken.push(value);
-  }
-  return taken;
-}
-
-const range = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, index) => from + index);
 const event = (seq: number, ...events: SessionEvent[]) => batchOf(events.map((each, index) => frameOf(seq + index, each)));
-const failure = (work: Promise<unknown>): Promise<SessiondError> =>
-  work.then(
-    () => Promise.reject(new Error("it did not fail")),
-    (error: unknown) => error as SessiondError,
-  );
-
 describe("a seat", () => {
   test("B31 events are the state and then every frame, once, though batches overlap across reconnects", async () => {
     await using peer = await WirePeer.listen();
@@ -123,42 +72,11 @@ describe("a seat", () => {
     void seat.detach();
   });
 
-  test("B33 a reader that takes nothing stops its socket, loses nothing, and holds up no call", async () => {
-    await using peer = await WirePeer.listen();
-    const { seat, request, session } = await attached(peer);
-    const events = seat.events[Symbol.asyncIterator]();
-    // Far more than the queue and the system's buffers hold, if the client read on.
-    const batches = 400;
-    const each = 64;
-    const sent = Array.from({ length: batches }, (_, index) => request.item(batchOf(chunks(11 + index * each, 10 + (index + 1) * each, 1_000))));
-    const all = Promise.all(sent).then(() => "all sent");
-    await until(seat, () => seat.state.seq >= 10 + limits.client_events_max - 1);
-    // The socket is stopped; calls on the other connection are not. Each turns the event loop
-    // a few times, in which an open socket would have been read dry.
-    const first = session.info();
-    const call = await (await peer.sockets.next()).requests.next();
-    call.answer({ seq: 1 });
-    expect(await first).toEqual({ seq: 1 });
-    for (let count = 0; count < 300; count++) {
-      const asking = session.info();
-      (await call.peer.requests.next()).answer({ seq: 1 });
-      await asking;
-    }
-    expect(request.peer.ws.bufferedAmount).toBeGreaterThan(1_000_000);
-    expect(seat.state.seq).toBeLessThan(10 + 2 * limits.client_events_max);
-
-    const taken = await take(events, 1 + batches * each);
-    expect(taken.map(seqOf)).toEqual(range(10, 10 + batches * each));
-    expect(await all).toBe("all sent");
-    void session.close();
-  });
-
   test("nothing is queued while nobody reads; a reader begins with the state as it is then", async () => {
     await using peer = await WirePeer.listen();
     const { seat, request, session } = await attached(peer);
     const count = 2 * limits.client_events_max;
     for (let from = 11; from <= 10 + count; from += 64) void request.item(batchOf(chunks(from, from + 63)));
-    // It was never paused, or this would not come.
     await atSeq(seat, 10 + count);
     const events = seat.events[Symbol.asyncIterator]();
     await request.item(batchOf(chunks(11 + count, 12 + count)));
@@ -360,6 +278,21 @@ describe("a prompt", () => {
       head: 30,
     });
     expect(await prompting).toMatchObject({ promptId, turnId, stopReason: "end_turn" });
+    void session.close();
+  });
+
+  test("looks in the transcript however often that fails while its seat lives", async () => {
+    await using peer = await WirePeer.listen();
+    const { seat, session } = await attached(peer, snapshotAt(30));
+    const prompting = seat.prompt("go", { promptId });
+    const call = await sent(peer);
+    call.answer(ok);
+    // A page that took too long, and a disk in trouble: neither says what became of the prompt.
+    for (const code of ["timeout", "storage_failed"] as const) (await call.peer.requests.next()).refuse(code);
+    const reading = await call.peer.requests.next();
+    expect([reading.verb, reading.input["after"]]).toEqual(["session_data", 10]);
+    reading.answer({ frames: [accepted, started, delivered, ended].map((each, index) => frameOf(11 + index, each)), more: true, cursor: "1:14", head: 30 });
+    expect(await prompting).toEqual({ promptId, turnId, stopReason: "end_turn" });
     void session.close();
   });
 

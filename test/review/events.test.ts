@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { emptyState, type Frame } from "@sessiond/shared";
 import { SeatEvents } from "../../packages/client/src/seat-events.ts";
 import { SeatStream, type StreamWatcher } from "../../packages/client/src/seat-stream.ts";
+import { Transcript } from "../../packages/client/src/transcript.ts";
 
 test("B31 a reader that asks for two events at once gets both", async () => {
   let watcher: StreamWatcher = {};
@@ -12,10 +13,9 @@ test("B31 a reader that asks for two events at once gets both", async () => {
       watcher = given;
       return () => undefined;
     },
-    pause: () => undefined,
-    resume: () => undefined,
   } as unknown as SeatStream;
-  const events = new SeatEvents(stream)[Symbol.asyncIterator]();
+  const transcript = new Transcript(stream, () => Promise.reject(new Error("nothing was missed")));
+  const events = new SeatEvents(stream, transcript)[Symbol.asyncIterator]();
   await events.next();
   const both = Promise.all([events.next(), events.next()]);
   for (const seq of [1, 2]) watcher.frame?.({ seq } as Frame);

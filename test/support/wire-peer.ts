@@ -16,7 +16,7 @@ export const turnId = `trn_${"T".repeat(22)}`;
 export const token = formatToken("control", sessionId, "t".repeat(32));
 
 /** What arrives one by one and is waited for one by one. */
-class Inbox<T> {
+export class Inbox<T> {
   readonly #items: T[] = [];
   readonly #takers: ((item: T) => void)[] = [];
 

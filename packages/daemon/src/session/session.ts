@@ -1,12 +1,11 @@
 import { SessiondError, type Actor, type Limits, type SessionEvent, type SessionInfo, type SessionState, type VerbOutput } from "@sessiond/shared";
-import type { Agent, AgentKind } from "../agents/agent.ts";
+import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
-import { mintId } from "../ids.ts";
 import { Approvals } from "./approvals.ts";
 import { nextPrompt, partsDigest, place, repeated, type PromptRequest } from "./prompts.ts";
 import { Seats, type DriverKeys } from "./seats.ts";
 import { infoOf, type SessionLog } from "./session-log.ts";
-import { RunningTurn, type AbortCause, type TurnEnd } from "./turn.ts";
+import { Turns } from "./turns.ts";
 
 /**
  * One live session: seats, prompts, turns and questions over one log.
@@ -29,23 +28,13 @@ export interface SessionOptions {
   draining(): boolean;
 }
 
-/** What an open call of an ended turn is given as its result. */
-const unrun: Record<AbortCause, string> = {
-  interrupt: "Interrupted by the user.",
-  stop: "The session was stopped.",
-  shutdown: "interrupted by restart",
-  fault: "interrupted by restart",
-  parked: "interrupted by restart",
-};
-
 export class Session {
   readonly id: string;
   readonly log: SessionLog;
   readonly seats: Seats;
   readonly #options: SessionOptions;
   readonly #approvals: Approvals;
-  #agent: Agent | null = null;
-  #turn: RunningTurn | null = null;
+  readonly #turns: Turns;
   #stopping: Promise<{ seq: number; life: number }> | null = null;
   #retry: (() => void) | null = null;
   #reopening: Promise<void> | null = null;
@@ -69,6 +58,18 @@ export class Session {
       writable: () => this.#writable,
       over: () => !this.live || this.#retired,
       storeDriver: (keys) => options.storeDriver(keys),
+    });
+    this.#turns = new Turns({
+      id: this.id,
+      log: this.log,
+      approvals: this.#approvals,
+      clock: options.clock,
+      limits: options.limits,
+      kinds: options.kinds,
+      apply: (event) => this.apply(event),
+      writable: () => this.#writable,
+      mayBegin: () => !options.draining() && this.#stopping === null,
+      report: (error) => options.report(error),
     });
     this.log.onFault = () => this.#faulted();
   }
@@ -115,11 +116,7 @@ export class Session {
         text: `The journal's ${damage === "torn" ? "unfinished last line was" : "unreadable part was set aside and"} cut off.`,
       });
     this.seats.reconcile(this.#options.storedDriver());
-    const turn = this.state.turn;
-    if (turn !== null) {
-      if (this.#parkable()) this.#run(turn.turn_id, (agent, running) => agent.resume(running));
-      else this.#close(turn.turn_id, { stop_reason: "interrupted" }, "restart", unrun.shutdown);
-    }
+    this.#turns.recover();
     if (nextPrompt(this.state) !== undefined) this.apply({ type: "queue_held", cause: "restart" });
   }
 
@@ -140,7 +137,7 @@ export class Session {
     }
     this.#mustBegin();
     const became = place(this.state, request, this.#options.limits);
-    const unavailable = this.#ready().unavailable();
+    const unavailable = this.#turns.ready().unavailable();
     if (unavailable !== null) throw new SessiondError("agent_unavailable", { reason: unavailable });
     const seq = this.apply({
       type: "prompt_accepted",
@@ -151,7 +148,7 @@ export class Session {
       became,
       by: request.by,
     });
-    if (became === "started") this.#startNext(request.promptId);
+    if (became === "started") this.#turns.startNext(request.promptId);
     const turnId = became === "started" ? this.state.turn?.turn_id : undefined;
     await this.log.durable(this.state.seq);
     return { session_id: this.id, seq, prompt_id: request.promptId, became, ...(turnId !== undefined && { turn_id: turnId }) };
@@ -171,7 +168,7 @@ export class Session {
     const released = this.state.queue.filter((prompt) => prompt.held).map((prompt) => prompt.prompt_id);
     if (released.length === 0) return { seq: this.state.seq, released };
     const seq = this.apply({ type: "queue_released", by });
-    if (this.state.turn === null) this.#startNext();
+    if (this.state.turn === null) this.#turns.startNext();
     return { seq: await this.#durable(seq), released };
   }
 
@@ -188,7 +185,7 @@ export class Session {
     if (interrupted) {
       this.#approvals.closeAll("interrupt");
       if (nextPrompt(this.state) !== undefined) this.apply({ type: "queue_held", cause: "interrupt" });
-      await this.#abortTurn("interrupt");
+      await this.#turns.abort("interrupt");
     }
     // Taken before the wait: what comes during it is not on disk.
     const { seq, queue } = this.state;
@@ -210,7 +207,7 @@ export class Session {
     await this.#mustReopen();
     if (this.live) {
       this.#approvals.closeAll("stop");
-      await this.#abortTurn("stop");
+      await this.#turns.abort("stop");
       for (const prompt of this.state.queue) this.apply({ type: "prompt_discarded", prompt_id: prompt.prompt_id, cause: "stop" });
       this.apply({ type: "session_stopped", life: this.state.life, by });
       this.seats.clear();
@@ -221,16 +218,13 @@ export class Session {
     this.#retired = true;
     this.#retry?.();
     this.log.room.end("complete");
-    await this.#agent?.close();
+    await this.#turns.closeAgent();
     return { seq, life };
   }
 
   /** Let a running turn end by itself, at most so long. */
   async quiesce(waitMs: number): Promise<void> {
-    if (this.#turn === null || this.#parkable()) return;
-    await within(this.#options.clock, waitMs, this.#turn.done);
-    // The frames that close the turn are applied when its promise has settled.
-    await Promise.resolve();
+    if (this.#turns.running && !this.#turns.parkable()) await within(this.#options.clock, waitMs, this.#turns.settled());
   }
 
   /**
@@ -241,20 +235,20 @@ export class Session {
    */
   async rest(how: SessiondError): Promise<void> {
     this.#retry?.();
-    if (this.#writable && this.#turn !== null) {
-      if (this.#parkable()) {
-        this.#turn.abort("parked");
+    if (this.#writable && this.#turns.running) {
+      if (this.#turns.parkable()) {
+        const parked = this.#turns.abort("parked");
         this.#approvals.abandon();
-        await this.#turn.done;
+        await parked;
       } else {
         this.#approvals.closeAll("restart");
-        await this.#abortTurn("shutdown");
+        await this.#turns.abort("shutdown");
       }
       if (this.#writable && nextPrompt(this.state) !== undefined) this.apply({ type: "queue_held", cause: "restart" });
     }
     this.#retired = true;
     this.seats.clear();
-    await this.#agent?.close();
+    await this.#turns.closeAgent();
     await this.log.durable(this.state.seq).catch(() => undefined);
     this.log.room.end(how);
   }
@@ -268,14 +262,14 @@ export class Session {
   async #reopen(): Promise<void> {
     this.#retry?.();
     this.#retry = null;
-    await this.#turn?.done;
+    await this.#turns.settled();
     try {
       await this.log.reopen();
     } catch (error) {
       this.#retryLater();
       throw error;
     }
-    this.#agent = null;
+    this.#turns.forgetAgent();
     this.recover("none");
   }
 
@@ -300,94 +294,10 @@ export class Session {
     return seq;
   }
 
-  /** The agent, made when it is first needed. */
-  #ready(): Agent {
-    const kind = this.#options.kinds.get(this.state.agent);
-    if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.state.agent}` });
-    this.#agent ??= kind.create({ sessionId: this.id, workdir: this.state.workdir, model: this.state.model, transcript: this.log.transcript });
-    return this.#agent;
-  }
-
-  #startNext(promptId = nextPrompt(this.state)?.prompt_id): void {
-    const prompt = this.state.queue.find((queued) => queued.prompt_id === promptId);
-    if (prompt === undefined || this.#options.draining() || this.#stopping !== null) return;
-    const turnId = mintId("trn");
-    this.apply({ type: "turn_started", turn_id: turnId, prompt_ids: [prompt.prompt_id] });
-    this.apply({ type: "prompt_delivered", prompt_id: prompt.prompt_id, turn_id: turnId });
-    this.#run(turnId, (agent, turn) => agent.prompt(prompt.parts, turn));
-  }
-
-  #run(turnId: string, start: (agent: Agent, turn: Parameters<Agent["resume"]>[0]) => ReturnType<Agent["resume"]>): void {
-    const agent = this.#ready();
-    const { clock, limits, report } = this.#options;
-    const running = new RunningTurn(
-      {
-        clock,
-        interrupt_wait_ms: limits.interrupt_wait_ms,
-        report,
-        apply: (event) => this.apply(event),
-        durable: (seq) => this.log.durable(seq),
-        drained: () => this.log.drained(),
-        ask: (id, question) =>
-          this.#turn === running && running.cause === null
-            ? this.#approvals.ask(id, question)
-            : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] }),
-        kill: () => {
-          // A closed agent runs no further turn.
-          if (this.#agent === agent) this.#agent = null;
-          return agent.close();
-        },
-      },
-      turnId,
-      (turn) => start(agent, turn),
-    );
-    this.#turn = running;
-    running.done.then((end) => this.#ended(running, end)).catch(report);
-  }
-
-  #ended(running: RunningTurn, end: TurnEnd): void {
-    if (this.#turn === running) this.#turn = null;
-    // Parked or faulted: the turn goes on, or is closed, at the next start or reopening.
-    if (running.cause === "parked" || running.cause === "fault" || !this.#writable || this.state.turn?.turn_id !== running.turnId) return;
-    const cause = running.cause;
-    this.#close(
-      running.turnId,
-      end,
-      cause === "interrupt" || cause === "stop" ? cause : cause === "shutdown" ? "restart" : "failed",
-      cause === null ? "The turn ended before the tool was run." : unrun[cause],
-    );
-    this.#startNext();
-  }
-
-  /** The frames that end a turn: no question and no call of it stays open. */
-  #close(turnId: string, end: TurnEnd, cause: "interrupt" | "stop" | "restart" | "failed", result: string): void {
-    this.#approvals.closeAll(cause);
-    for (const call of this.log.transcript.unfinished(turnId))
-      this.apply({ type: "tool_call_update", turn_id: turnId, tool_call_id: call.id, status: "failed", result });
-    this.apply({ type: "turn_ended", turn_id: turnId, ...end });
-  }
-
-  async #abortTurn(cause: "interrupt" | "stop" | "shutdown"): Promise<void> {
-    const running = this.#turn;
-    if (running === null) return;
-    running.abort(cause);
-    await running.done;
-    // `#ended` was registered first, so the closing frames are applied by now.
-  }
-
-  /** True when the turn does nothing but wait for answers, and its agent can take it up again. */
-  #parkable(): boolean {
-    const turn = this.state.turn;
-    if (turn === null || !this.#options.kinds.has(this.state.agent) || !this.#ready().capabilities.park) return false;
-    const open = this.log.transcript.unfinished(turn.turn_id);
-    return open.length > 0 && open.every((call) => call.status === "pending" && this.state.approvals.some((approval) => approval.tool_call_id === call.id));
-  }
-
   #faulted(): void {
-    const running = this.#turn;
-    running?.abort("fault");
+    void this.#turns.abort("fault");
     this.#approvals.abandon();
-    void this.#agent?.close().catch((error: unknown) => this.#options.report(error));
+    void this.#turns.closeAgent().catch((error: unknown) => this.#options.report(error));
     this.#retryLater();
   }
 

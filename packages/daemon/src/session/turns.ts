@@ -1,0 +1,162 @@
+import { SessiondError, type Limits, type SessionEvent } from "@sessiond/shared";
+import type { Agent, AgentEvent, AgentKind, AgentTurn } from "../agents/agent.ts";
+import type { Clock } from "../clock.ts";
+import { mintId } from "../ids.ts";
+import type { Approvals } from "./approvals.ts";
+import { nextPrompt } from "./prompts.ts";
+import type { SessionLog } from "./session-log.ts";
+import { RunningTurn, type AbortCause, type TurnEnd } from "./turn.ts";
+
+/**
+ * A session's turns, one at a time, and the agent that runs them: begins the next prompt's,
+ * takes up a parked one, ends one with the frames that leave no question and no call open.
+ */
+export interface TurnsHost {
+  readonly id: string;
+  readonly log: SessionLog;
+  readonly approvals: Approvals;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly kinds: ReadonlyMap<string, AgentKind>;
+  apply(event: SessionEvent): number;
+  /** False while the session cannot write, is over or at rest. */
+  writable(): boolean;
+  /** False while no further turn may begin. */
+  mayBegin(): boolean;
+  report(error: unknown): void;
+}
+
+/** What an open call of an ended turn is given as its result. */
+const unrun: Record<AbortCause, string> = {
+  interrupt: "Interrupted by the user.",
+  stop: "The session was stopped.",
+  shutdown: "interrupted by restart",
+  fault: "interrupted by restart",
+  parked: "interrupted by restart",
+};
+
+export class Turns {
+  readonly #host: TurnsHost;
+  #agent: Agent | null = null;
+  #running: RunningTurn | null = null;
+
+  constructor(host: TurnsHost) {
+    this.#host = host;
+  }
+
+  get running(): boolean {
+    return this.#running !== null;
+  }
+
+  /** Resolves when no turn runs, and the frames that closed it are applied. */
+  async settled(): Promise<void> {
+    await this.#running?.done;
+    await Promise.resolve();
+  }
+
+  /** The agent, made when it is first needed. */
+  ready(): Agent {
+    const kind = this.#host.kinds.get(this.#state.agent);
+    if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.#state.agent}` });
+    this.#agent ??= kind.create({ sessionId: this.#host.id, workdir: this.#state.workdir, model: this.#state.model, transcript: this.#host.log.transcript });
+    return this.#agent;
+  }
+
+  /** Begin the turn of a queued prompt, the next that is not held unless named. */
+  startNext(promptId = nextPrompt(this.#state)?.prompt_id): void {
+    const prompt = this.#state.queue.find((queued) => queued.prompt_id === promptId);
+    if (prompt === undefined || !this.#host.mayBegin()) return;
+    const turnId = mintId("trn");
+    this.#host.apply({ type: "turn_started", turn_id: turnId, prompt_ids: [prompt.prompt_id] });
+    this.#host.apply({ type: "prompt_delivered", prompt_id: prompt.prompt_id, turn_id: turnId });
+    this.#run(turnId, (agent, turn) => agent.prompt(prompt.parts, turn));
+  }
+
+  /** What a start after a crash does with the turn that it finds: take it up if it only waits for answers, else end it. */
+  recover(): void {
+    const turn = this.#state.turn;
+    if (turn === null) return;
+    if (this.parkable()) this.#run(turn.turn_id, (agent, running) => agent.resume(running));
+    else this.#close(turn.turn_id, { stop_reason: "interrupted" }, "restart", unrun.shutdown);
+  }
+
+  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentEvent>): void {
+    const agent = this.ready();
+    const { clock, limits, log, approvals } = this.#host;
+    const running = new RunningTurn(
+      {
+        clock,
+        interrupt_wait_ms: limits.interrupt_wait_ms,
+        report: (error) => this.#host.report(error),
+        apply: (event) => this.#host.apply(event),
+        durable: (seq) => log.durable(seq),
+        drained: () => log.drained(),
+        ask: (id, question) =>
+          this.#running === running && running.cause === null
+            ? approvals.ask(id, question)
+            : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] }),
+        kill: () => {
+          // A closed agent runs no further turn.
+          if (this.#agent === agent) this.#agent = null;
+          return agent.close();
+        },
+      },
+      turnId,
+      (turn) => start(agent, turn),
+    );
+    this.#running = running;
+    running.done.then((end) => this.#ended(running, end)).catch((error: unknown) => this.#host.report(error));
+  }
+
+  #ended(running: RunningTurn, end: TurnEnd): void {
+    if (this.#running === running) this.#running = null;
+    // Parked or faulted: the turn goes on, or is closed, at the next start or reopening.
+    if (running.cause === "parked" || running.cause === "fault" || !this.#host.writable() || this.#state.turn?.turn_id !== running.turnId) return;
+    const cause = running.cause;
+    this.#close(
+      running.turnId,
+      end,
+      cause === "interrupt" || cause === "stop" ? cause : cause === "shutdown" ? "restart" : "failed",
+      cause === null ? "The turn ended before the tool was run." : unrun[cause],
+    );
+    this.startNext();
+  }
+
+  /** The frames that end a turn: no question and no call of it stays open. */
+  #close(turnId: string, end: TurnEnd, cause: "interrupt" | "stop" | "restart" | "failed", result: string): void {
+    this.#host.approvals.closeAll(cause);
+    for (const call of this.#host.log.transcript.unfinished(turnId))
+      this.#host.apply({ type: "tool_call_update", turn_id: turnId, tool_call_id: call.id, status: "failed", result });
+    this.#host.apply({ type: "turn_ended", turn_id: turnId, ...end });
+  }
+
+  /** End the running turn, if there is one; resolves when its closing frames are applied. */
+  async abort(cause: AbortCause): Promise<void> {
+    const running = this.#running;
+    if (running === null) return;
+    running.abort(cause);
+    await running.done;
+    // `#ended` was registered first, so the closing frames are applied by now.
+  }
+
+  /** True when the turn does nothing but wait for answers, and its agent can take it up again. */
+  parkable(): boolean {
+    const turn = this.#state.turn;
+    if (turn === null || !this.#host.kinds.has(this.#state.agent) || !this.ready().capabilities.park) return false;
+    const open = this.#host.log.transcript.unfinished(turn.turn_id);
+    return open.length > 0 && open.every((call) => call.status === "pending" && this.#state.approvals.some((approval) => approval.tool_call_id === call.id));
+  }
+
+  /** The journal was taken up again: what the agent knew may never have happened. */
+  forgetAgent(): void {
+    this.#agent = null;
+  }
+
+  async closeAgent(): Promise<void> {
+    await this.#agent?.close();
+  }
+
+  get #state() {
+    return this.#host.log.decided.state;
+  }
+}
