@@ -281,7 +281,7 @@ describe("a prompt", () => {
     void session.close();
   });
 
-  test("looks in the transcript however often that fails while its seat lives", async () => {
+  test("B18 looks in the transcript however often that fails while its seat lives", async () => {
     await using peer = await WirePeer.listen();
     const { seat, session } = await attached(peer, snapshotAt(30));
     const prompting = seat.prompt("go", { promptId });

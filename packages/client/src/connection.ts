@@ -6,10 +6,10 @@ import { isLinkLost, isNobody } from "./exchange.ts";
 import type { Call, Link } from "./link.ts";
 
 /**
- * The one connection that carries a handle's verbs. It is dialled when a call needs it and
- * never paused. When it breaks, the table's `retry` column decides about each call under
- * way: `safe` and `by_id` are sent again on the next connection, unchanged, until their time
- * is over; of a `no` verb the caller is told that it may have happened.
+ * The one connection that carries a handle's verbs. It is dialled when a call needs it.
+ * When it breaks, the table's `retry` column decides about each call under way: `safe` and
+ * `by_id` are sent again on the next connection, unchanged, until their time is over; of a
+ * `no` verb the caller is told that it may have happened.
  */
 export interface Sending<V extends VerbName> extends CallOptions {
   /** Clean-up: one try, no daemon is started for it and none waited for. */

@@ -29,14 +29,13 @@ export class DriverSeat extends ViewerSeat {
 
   constructor(parts: SeatParts) {
     super(parts);
-    const { stream, calls, auth, sessionId } = parts;
-    this.#turns = new TurnWaits(stream, (after) => calls.call("session_data", { session_id: sessionId, after }, auth));
+    this.#turns = new TurnWaits(parts.stream, this.transcript);
   }
 
   /**
    * Sends a prompt and waits until the turn that runs it has ended: however long, across
-   * reconnects and restarts, and while the queue is held. `timeoutMs` bounds the sending,
-   * `signal` both; neither ends the turn (that is `interrupt`).
+   * reconnects and restarts, while the queue is held, and inside a loop over `events`.
+   * `timeoutMs` bounds the sending, `signal` both; neither ends the turn (that is `interrupt`).
    *
    * @throws SessiondError `prompt_gone` when it was withdrawn or discarded, `cancelled`, the seat's own
    *         end, and what `sendPrompt` throws

@@ -33,7 +33,7 @@ interface Waiting {
 }
 
 /** The connection broke: what was under way may have happened or not. */
-export const linkLost = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason, lost: true });
+const linkLost = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason, lost: true });
 export const isLinkLost = (error: unknown): boolean => error instanceof SessiondError && error.detail["lost"] === true;
 export const isNobody = (error: unknown): boolean => error instanceof SessiondError && error.detail["nobody"] === true;
 

@@ -83,14 +83,6 @@ export class Link {
     return this.#exchange.ended;
   }
 
-  pause(): void {
-    this.#exchange.wire.pause();
-  }
-
-  resume(): void {
-    this.#exchange.wire.resume();
-  }
-
   close(): void {
     this.#exchange.close();
   }

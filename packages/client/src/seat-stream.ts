@@ -23,8 +23,8 @@ import type { ResetCause } from "./seat-events.ts";
  *
  * Owns the folded state and the cursor. Each frame reaches the watchers once, in order,
  * with `state` already including it: what the daemon sends again after a reconnect is
- * recognised by its seq. Ends for good when detached, when the session's life ends, or with
- * an error that the table says never to retry.
+ * recognised by its seq. No watcher holds it up. Ends for good when detached, when the
+ * session's life ends, or with an error that the table says never to retry.
  */
 export interface StreamWatcher {
   frame?(frame: Frame): void;
@@ -64,7 +64,6 @@ export class SeatStream {
   readonly #watchers = new Set<StreamWatcher>();
   readonly #closing = new AbortController();
   #link: Link | null = null;
-  #paused = false;
   #leaving = false;
   #seated: (() => void) | null = null;
 
@@ -96,19 +95,6 @@ export class SeatStream {
   watch(watcher: StreamWatcher): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
-  }
-
-  /** Stops reading the socket, also the next one, until `resume`. */
-  pause(): void {
-    if (this.#paused) return;
-    this.#paused = true;
-    this.#link?.pause();
-  }
-
-  resume(): void {
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.#link?.resume();
   }
 
   /** The daemon is about to be told goodbye: however the stream ends now, it is not taken up again. */
@@ -148,7 +134,6 @@ export class SeatStream {
       const opened = (link = await this.#door.open({ signal: this.#closing.signal }));
       if (this.#leaving || this.#closing.signal.aborted) return null;
       this.#link = opened;
-      if (this.#paused) opened.pause();
       const { sessionId, role, label, fallback, auth } = this.#request;
       return await new Promise<SessiondError | null>((resolve) => {
         opened.subscribe(

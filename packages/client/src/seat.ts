@@ -4,6 +4,7 @@ import type { SessiondError } from "@sessiond/shared";
 import type { Connection } from "./connection.ts";
 import { SeatEvents, type SeatEvent } from "./seat-events.ts";
 import type { SeatConnection, SeatStream } from "./seat-stream.ts";
+import { Transcript } from "./transcript.ts";
 
 /** What a seat is made of; the library's own business. */
 export interface SeatParts {
@@ -21,22 +22,26 @@ export class ViewerSeat {
   /**
    * The session from here on: a snapshot, then every frame after it exactly once, across
    * reconnects and restarts. One reader at a time; nothing is queued while nobody reads, and
-   * each new reader begins with the state as it is then. A reader more than
-   * `client_events_max` events behind stops the seat's socket until it has caught up.
-   * Ends after `detach` and after `session_stopped`; throws the SessiondError that ended the
-   * seat otherwise.
+   * each new reader begins with the state as it is then. However slow, or waiting for
+   * something of this very seat, a reader holds up neither `state` nor a call: what it has not
+   * taken beyond `client_events_max` events is read from the transcript when it has.
+   * Ends after `session_stopped`, and after `detach` with what can still be read; throws the
+   * SessiondError that ended the seat otherwise, or that refuses the transcript.
    */
   readonly events: AsyncIterable<SeatEvent>;
   /** Resolves when the seat is over: null after `detach`, else the reason. Never rejects. */
   readonly ended: Promise<SessiondError | null>;
   protected readonly parts: SeatParts;
+  protected readonly transcript: Transcript;
 
   constructor(parts: SeatParts) {
     this.parts = parts;
-    this.events = new SeatEvents(parts.stream);
+    const { stream, calls, auth, sessionId } = parts;
+    this.transcript = new Transcript(stream, (after, options) => calls.call("session_data", { session_id: sessionId, after }, auth, options));
+    this.events = new SeatEvents(stream, this.transcript);
     this.ended = new Promise((resolve) => {
-      if (parts.stream.end !== undefined) resolve(parts.stream.end);
-      else parts.stream.watch({ ended: resolve });
+      if (stream.end !== undefined) resolve(stream.end);
+      else stream.watch({ ended: resolve });
     });
   }
 

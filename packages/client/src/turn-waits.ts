@@ -1,5 +1,6 @@
 import { SessiondError, type Frame, type SessionState, type StopReason } from "@sessiond/shared";
 import type { SeatStream } from "./seat-stream.ts";
+import type { Transcript } from "./transcript.ts";
 
 /** How the turn that ran a prompt ended. */
 export interface Turn {
@@ -19,22 +20,21 @@ interface Waiting {
   turnId: string | null;
   /** A frame named this prompt: the daemon has it, whatever became of the call that sent it. */
   known: boolean;
+  /** Aborted when nobody waits any more. */
+  readonly over: AbortController;
   readonly resolve: (turn: Turn) => void;
   readonly reject: (error: SessiondError) => void;
 }
 
-/** Pages of the transcript after a seq, read when frames were missed. */
-export type ReadAfter = (seq: number) => Promise<{ frames: readonly Frame[]; more: boolean }>;
-
 /** Who waits for which prompt's turn. Fed by the seat's frames; by pages where those were missed. */
 export class TurnWaits {
   readonly #stream: SeatStream;
-  readonly #read: ReadAfter;
+  readonly #transcript: Transcript;
   readonly #waiting = new Set<Waiting>();
 
-  constructor(stream: SeatStream, read: ReadAfter) {
+  constructor(stream: SeatStream, transcript: Transcript) {
     this.#stream = stream;
-    this.#read = read;
+    this.#transcript = transcript;
     stream.watch({
       frame: (frame) => this.#see(frame),
       snapshot: (state) => {
@@ -59,7 +59,7 @@ export class TurnWaits {
     });
     // Its owner may have gone with an error of its own.
     turn.catch(() => undefined);
-    const waiting: Waiting = { promptId, since: this.#stream.state.seq, turnId: null, known: false, resolve, reject };
+    const waiting: Waiting = { promptId, since: this.#stream.state.seq, turnId: null, known: false, over: new AbortController(), resolve, reject };
     this.#waiting.add(waiting);
     return {
       turn,
@@ -71,7 +71,10 @@ export class TurnWaits {
         void this.#lookUp(waiting);
       },
       fail: reject,
-      forget: () => this.#waiting.delete(waiting),
+      forget: () => {
+        this.#waiting.delete(waiting);
+        waiting.over.abort(new SessiondError("cancelled"));
+      },
     };
   }
 
@@ -120,7 +123,7 @@ export class TurnWaits {
     let after = waiting.since;
     try {
       while (this.#waiting.has(waiting)) {
-        const page = await this.#read(after);
+        const page = await this.#transcript.after(after, waiting.over.signal);
         for (const frame of page.frames) if (this.#waiting.has(waiting)) this.#match(waiting, frame);
         after = page.frames.at(-1)?.seq ?? after;
         // Once the pages reach what the seat has folded, everything further comes as frames.

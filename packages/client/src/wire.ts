@@ -24,9 +24,6 @@ export interface WireListener {
 export interface Wire {
   send(text: string): void;
   close(): void;
-  /** Stop and go on reading. What was already read may still be delivered. */
-  pause(): void;
-  resume(): void;
   /** From now on: probe a quiet peer every `everyMs`, give it up when it says nothing for `waitMs` more. */
   heartbeat(everyMs: number, waitMs: number): void;
 }

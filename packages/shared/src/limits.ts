@@ -86,7 +86,11 @@ export const limitTable = {
   // The client.
   call_timeout_ms: { value: 30_000, unit: "ms", why: "no verb waits for the model; what takes longer has failed" },
   repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },
-  client_events_max: { value: 4_096, unit: "count", why: "events that a seat's reader has not taken; the socket pauses above it" },
+  client_events_max: {
+    value: 4_096,
+    unit: "count",
+    why: "events kept for a seat's reader that has not taken them; what is above it is read from the transcript",
+  },
   daemon_start_wait_ms: { value: 20_000, unit: "ms", why: "a cold start takes a tenth of a second; a loaded machine gets patience" },
   goodbye_ms: { value: 2_000, unit: "ms", why: "seats and tokens end by themselves; a goodbye is worth this much waiting" },
   redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },

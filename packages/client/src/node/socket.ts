@@ -55,7 +55,6 @@ class UnixWire implements Wire {
   #probe: NodeJS.Timeout | undefined;
   /** Probes since the peer was last heard. Counted, not timed: a process that slept has missed nothing. */
   #unanswered = 0;
-  #paused = false;
 
   constructor(path: string, listener: WireListener) {
     const socket = (this.#socket = new UnixWebSocket(path));
@@ -91,20 +90,7 @@ class UnixWire implements Wire {
   close(): void {
     clearInterval(this.#probe);
     this.#socket.removeAllListeners("message");
-    // A paused socket would never read the peer's goodbye.
-    if (this.#paused) this.#socket.terminate();
-    else this.#socket.close(1000);
-  }
-
-  pause(): void {
-    this.#paused = true;
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#paused = false;
-    this.#unanswered = 0;
-    this.#socket.resume();
+    this.#socket.close(1000);
   }
 
   heartbeat(everyMs: number, waitMs: number): void {
@@ -112,8 +98,7 @@ class UnixWire implements Wire {
     this.#unanswered = 0;
     const probeMs = Math.max(1, Math.min(everyMs, waitMs) / 2);
     this.#probe = setInterval(() => {
-      // What a paused reader does not read, it cannot miss; it still shows that it lives.
-      if (!this.#paused && ++this.#unanswered * probeMs > everyMs + waitMs) return this.#socket.terminate();
+      if (++this.#unanswered * probeMs > everyMs + waitMs) return this.#socket.terminate();
       if (this.#socket.readyState === WebSocket.OPEN) this.#socket.ping();
     }, probeMs);
     this.#probe.unref();

@@ -55,7 +55,7 @@ export async function startDaemon(options: StartOptions, answers: () => Promise<
  *
  * @throws SessiondError `daemon_unreachable` with the install line
  */
-export function findDaemon({ bin, env }: Pick<StartOptions, "bin" | "env">): string {
+function findDaemon({ bin, env }: Pick<StartOptions, "bin" | "env">): string {
   const named = bin ?? (env["SESSIOND_BIN"] || undefined);
   if (named !== undefined) {
     if (!existsSync(named)) throw unreachable(`${named} does not exist`);
