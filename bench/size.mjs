@@ -15,7 +15,7 @@ const rounds = 7;
 const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 
 function lines() {
-  const files = execFileSync("git", ["ls-files", "packages/*/src"], { cwd: root, encoding: "utf8" })
+  const files = execFileSync("git", ["ls-files", "packages/*/src/*.ts"], { cwd: root, encoding: "utf8" })
     .split("\n")
     .filter((path) => path.endsWith(".ts"));
   const counted = files.map((path) => ({ path, lines: readFileSync(join(root, path), "utf8").split("\n").length - 1 })).sort((a, b) => b.lines - a.lines);
