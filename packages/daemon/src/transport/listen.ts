@@ -49,7 +49,8 @@ export function openDoor(options: DoorOptions): Door {
     socket.on("error", () => socket.destroy());
     const refusal = refuse(request, sockets.clients.size, limits);
     if (refusal !== null) {
-      socket.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\n\r\n`);
+      // Node's HTTP leaves sockets half open: a peer that never closes its side would keep `close` waiting.
+      socket.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
       return;
     }
     sockets.handleUpgrade(request, socket, head, (client) => accept(client, request));
