@@ -55,7 +55,7 @@ export class Starts {
     return { agent, model };
   }
 
-  /** Directory, session.json, journal, then the registry entry: until that is on disk nothing has happened. */
+  /** Directory, journal, session.json, first frame, then the registry entry: until that is on disk nothing has happened. */
   async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string }): Promise<Started> {
     const { agent, model } = this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
