@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { mkdirSync } from "node:fs";
+import { createServer } from "node:net";
 import { connect, newPromptId, SessiondError, type ConnectOptions, type DriverSeat, type ErrorCode, type Host, type Session } from "@sessiond/client/node";
 import { errorTable, formatHostKey } from "@sessiond/shared";
 import { afterEach, describe, expect, test } from "vitest";
@@ -92,7 +94,17 @@ const provoked: Partial<Record<ErrorCode, Provoked>> = {
   unknown_verb: { by: (world) => world.raw("make_coffee", {}), says: /no verb make_coffee.*Update/ },
   bad_request: { by: async (world) => (await world.driver()).sendPrompt([]), says: /parts/ },
   protocol_mismatch: { by: (world) => world.raw("hello", { protocol: { min: 7, max: 9 } }, "query"), says: /client 7-9, daemon 1.*Update the older one/ },
-  timeout: { by: async (world) => (await world.host()).status({ timeoutMs: 0 }), says: /sessiond status/ },
+  timeout: {
+    // A daemon that takes the connection and says nothing: no answer can overtake the timer.
+    by: async (world) => {
+      const runtimeDir = `${world.daemon.root}/silent`;
+      mkdirSync(runtimeDir, { mode: 0o700 });
+      const silent = createServer().listen(`${runtimeDir}/sock`);
+      await once(silent, "listening");
+      return connect({ ...world.options, runtimeDir, timeoutMs: 50 }).finally(() => silent.close());
+    },
+    says: /sessiond status/,
+  },
   cancelled: { by: async (world) => (await world.host()).status({ signal: AbortSignal.abort() }), says: /may have happened/ },
   unauthenticated: {
     by: async (world) => world.raw("daemon_status", { auth: { host_key: formatHostKey("z".repeat(43)) } }, "query"),
