@@ -76,6 +76,14 @@ export interface WireError {
   readonly detail: ErrorDetail;
 }
 
+/** An error as it stands in a reply. */
+export interface WireErrorShape {
+  /** tRPC's number. */
+  readonly code: number;
+  readonly message: string;
+  readonly data: WireError;
+}
+
 /**
  * An expected failure.
  *

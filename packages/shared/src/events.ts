@@ -17,18 +17,26 @@ const inTurn = { turn_id: s.turnId };
 const text = z.strictObject({ type: z.literal("text"), text: z.string() });
 
 export const eventTable = {
-  session_started: event("session_started", { life: z.int().positive(), workdir: z.string(), agent: z.string(), model: z.string() }, "A life of the session begins; the first frame of each."),
+  session_started: event("session_started", { life: z.int().positive(), workdir: z.string(), agent: z.string(), model: z.string(), title: z.string().optional(), policy: s.policy.optional() }, "A life of the session begins; the first frame of each."),
   session_stopped: event("session_stopped", { life: z.int().positive(), by: s.actor }, "The life has ended; always its last frame. All seats are empty."),
   seat_taken: event("seat_taken", { seat_id: s.seatId, role: s.role, label: s.label }, "A client attached."),
   seat_lost: event("seat_lost", { seat_id: s.seatId, grace_ms: s.millis }, "Its connection dropped; the seat is held for the grace time."),
   seat_resumed: event("seat_resumed", { seat_id: s.seatId }, "The same client is back in its seat."),
   seat_left: event("seat_left", { seat_id: s.seatId, role: s.role, cause: z.enum(["detach", "grace", "token_ended", "restart"]) }, "The seat is gone; a driver's is vacant from here on."),
+  driver_requested: event("driver_requested", { seat_id: s.seatId, lapses_at: s.millis }, "A viewer asks for the wheel. Ends by `driver_changed`, `driver_request_lapsed` or `seat_left`."),
+  driver_request_lapsed: event("driver_request_lapsed", { seat_id: s.seatId }, "Nobody answered the request in time: it is refused."),
+  driver_changed: event(
+    "driver_changed",
+    { from: s.seatId.nullable(), to: s.seatId.nullable(), cause: z.enum(["taken", "forced", "yielded", "granted"]) },
+    "The wheel went from one seat to another; who had it stays as viewer. `granted`: a request, when the driver's seat fell vacant.",
+  ),
   prompt_accepted: event(
     "prompt_accepted",
-    { prompt_id: s.promptId, parts: s.promptParts, digest: z.string(), when_busy: z.enum(["queue", "reject"]), became: z.enum(["started", "queued"]), by: s.actor },
+    { prompt_id: s.promptId, parts: s.promptParts, digest: z.string(), when_busy: s.whenBusy, became: s.became, by: s.actor },
     "A prompt was taken on, whole.",
   ),
   prompt_delivered: event("prompt_delivered", { prompt_id: s.promptId, turn_id: s.turnId }, "The prompt entered a turn. One of the three ends of a prompt."),
+  prompt_edited: event("prompt_edited", { prompt_id: s.promptId, parts: s.promptParts, by: s.actor }, "A queued prompt has another content."),
   prompt_withdrawn: event("prompt_withdrawn", { prompt_id: s.promptId, by: s.actor }, "Taken back before it ran."),
   prompt_discarded: event("prompt_discarded", { prompt_id: s.promptId, cause: z.enum(["stop"]) }, "Ended unrun."),
   queue_held: event("queue_held", { cause: z.enum(["interrupt", "restart"]) }, "Every prompt now queued waits for `release_queue`."),
@@ -39,7 +47,7 @@ export const eventTable = {
   agent_thought_chunk: event("agent_thought_chunk", { ...inTurn, message_id: z.string().min(1), content: text }, "A piece of the agent's reasoning, where the model shows it."),
   tool_call: event(
     "tool_call",
-    { ...inTurn, tool_call_id: z.string().min(1), message_id: z.string().min(1), tool: z.string().max(limits.title_chars_max), kind: s.toolKind, title: z.string().max(limits.title_chars_max), input: z.record(z.string(), z.unknown()), raw_input: z.string().optional() },
+    { ...inTurn, tool_call_id: z.string().min(1), message_id: z.string().min(1), tool: z.string().max(limits.title_chars_max), kind: s.toolKind, title: z.string().max(limits.title_chars_max), input: z.record(z.string(), z.unknown()), raw_input: z.string().optional(), locations: z.array(s.location).max(limits.locations_max).optional() },
     "The agent wants a tool run; its status is pending. `raw_input`: the model's own text where it is not a JSON object.",
   ),
   tool_call_chunk: event("tool_call_chunk", { ...inTurn, tool_call_id: z.string().min(1), content: text }, "Output of a running tool, appended."),
@@ -51,9 +59,17 @@ export const eventTable = {
   approval_requested: event("approval_requested", { approval: s.approval }, "The agent asks whether a tool may run."),
   approval_resolved: event(
     "approval_resolved",
-    { approval_id: s.approvalId, cause: s.approvalCause, option_id: z.string().optional(), reason: z.string().optional(), by: s.actor.optional() },
+    { approval_id: s.approvalId, cause: s.approvalCause, option_id: z.string().optional(), rule_id: s.ruleId.optional(), reason: z.string().optional(), by: s.actor.optional() },
     "The question is closed; the only end of an approval.",
   ),
+  rule_added: event("rule_added", { rule: s.rule }, "An answer is remembered, for the turn or the session. Those for the workdir are kept beside it, and listed by `session_info`."),
+  rule_forgotten: event("rule_forgotten", { rule_id: s.ruleId, by: s.actor }, "… and no longer is."),
+  session_configured: event(
+    "session_configured",
+    { title: z.string().nullable().optional(), starred: z.boolean().optional(), model: z.string().optional(), policy: s.policy.optional(), by: s.actor },
+    "What is given has this value from here on; a model from the next turn on.",
+  ),
+  system_message: event("system_message", { text: z.string(), by: s.actor }, "A note for whoever reads the transcript; the model never gets it."),
   notice: event("notice", { code: z.enum(["journal_cut"]), text: z.string() }, "Something a reader of the transcript should know."),
 } as const satisfies Record<string, EventRow>;
 
@@ -84,3 +100,39 @@ export const attachItem = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("batch"), cursor: s.cursor, head: s.seq, frames: z.array(frameSchema), fault: s.fault.optional() }),
 ]);
 export type AttachItem = z.infer<typeof attachItem>;
+
+/**
+ * Events of room `host`, for those who watch all sessions: that something happened, and where;
+ * never what was put in or came out. They are numbered in memory, from 1, for one boot of the daemon.
+ */
+const hostEvent = <T extends string, S extends z.ZodRawShape>(type: T, shape: S) => z.strictObject({ type: z.literal(type), session_id: s.sessionId, ...shape });
+export const hostEventSchema = z.discriminatedUnion("type", [
+  /** Created, begun again, or woken. */
+  hostEvent("session_started", { session: s.sessionListing }),
+  hostEvent("status_changed", { status: s.status, since: s.millis }),
+  hostEvent("driver_changed", { driver: z.string().nullable() }),
+  hostEvent("approval_pending", { approval_id: s.approvalId, tool: z.string(), asked_at: s.millis }),
+  hostEvent("approval_closed", { approval_id: s.approvalId }),
+  hostEvent("file_touched", { path: z.string(), kind: s.toolKind, tool_call_id: z.string() }),
+  hostEvent("session_configured", { title: z.string().nullable(), starred: z.boolean(), model: z.string() }),
+  hostEvent("session_faulted", { fault: s.fault.nullable() }),
+  hostEvent("session_resting", {}),
+  hostEvent("session_stopped", {}),
+  hostEvent("session_deleted", {}),
+]);
+export type HostEvent = z.infer<typeof hostEventSchema>;
+
+export interface HostFrame {
+  readonly seq: number;
+  readonly at: number;
+  readonly event: HostEvent;
+}
+export const hostFrameSchema = z.strictObject({ seq: z.int().positive(), at: s.millis, event: hostEventSchema }) as unknown as z.ZodType<HostFrame>;
+
+/** What `watch_sessions` yields: first `list` or `resumed`, then `batch`es; another `list` when the reader was too far behind. */
+export const watchItem = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("list"), cursor: s.hostCursor, head: s.seq, sessions: z.array(s.sessionListing), reset: z.enum(["beyond_end", "unknown_epoch", "too_old"]).optional() }),
+  z.strictObject({ type: z.literal("resumed"), cursor: s.hostCursor, head: s.seq }),
+  z.strictObject({ type: z.literal("batch"), cursor: s.hostCursor, head: s.seq, frames: z.array(hostFrameSchema) }),
+]);
+export type WatchItem = z.infer<typeof watchItem>;

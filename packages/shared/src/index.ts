@@ -1,8 +1,8 @@
 export { deceptiveCharacters, escapeDeceptive } from "./deceptive.ts";
+export { allowedEnv, envRefusal } from "./environment.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
 export * from "./limits.ts";
-export type { SessiondRouter, WireErrorShape } from "./router-type.ts";
 export * as schemas from "./schemas.ts";
 export type * from "./schemas.ts";
 export { emptyState, reduce } from "./session-state.ts";

@@ -1,8 +1,11 @@
 import type { TRPCBuiltRouter, TRPCMutationProcedure, TRPCQueryProcedure, TRPCSubscriptionProcedure, TrackedEnvelope } from "@trpc/server";
-import type { WireError } from "./errors.ts";
+import type { WireErrorShape } from "./errors.ts";
 import type { Auth, VerbInput, VerbName, VerbOutput, Verbs } from "./verbs.ts";
 
-/** The type of the daemon's router, from the table alone, so that a client never imports the daemon. */
+/**
+ * The type of the daemon's router, from the table alone, so that a client never imports the daemon. An entry of its own:
+ * whoever does not speak tRPC must not need its types.
+ */
 type Call<V extends VerbName> = VerbInput<V> & { auth?: Auth };
 
 type Procedure<V extends VerbName> = Verbs[V]["kind"] extends "query"
@@ -10,12 +13,6 @@ type Procedure<V extends VerbName> = Verbs[V]["kind"] extends "query"
   : Verbs[V]["kind"] extends "mutation"
     ? TRPCMutationProcedure<{ meta: object; input: Call<V>; output: VerbOutput<V> }>
     : TRPCSubscriptionProcedure<{ meta: object; input: Call<V>; output: AsyncIterable<TrackedEnvelope<VerbOutput<V>>> }>;
-
-export interface WireErrorShape {
-  readonly code: number;
-  readonly message: string;
-  readonly data: WireError;
-}
 
 interface RootTypes {
   ctx: object;

@@ -17,6 +17,11 @@ export const promptId = idOf("prm");
 /** Made by the client: the name under which a `start_session` may be repeated. */
 export const requestId = idOf("req");
 
+/** One remembered answer. */
+export const ruleId = idOf("rul");
+
+/** `boot id:seq` of the last event of room `host` that a reader has; worth nothing to another daemon. */
+export const hostCursor = z.string().regex(/^[0-9A-Za-z_-]{8,64}:\d{1,15}$/, "a cursor of watch_sessions is expected");
 /** `epoch:seq` of the last frame that a reader has. */
 export const cursor = z.string().regex(/^\d{1,9}:\d{1,15}$/, "a cursor like 1:42 is expected");
 export const seq = z.int().nonnegative();
@@ -39,7 +44,19 @@ export const status = z.enum(["idle", "thinking", "tool_executing", "awaiting_ap
 export const stopReason = z.enum(["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled", "failed", "interrupted"]);
 export const toolKind = z.enum(["read", "edit", "search", "execute", "other"]);
 export const toolStatus = z.enum(["pending", "in_progress", "completed", "failed"]);
-export const optionKind = z.enum(["allow_once", "reject_once"]);
+/** ACP's four, and two scopes between once and always. */
+export const optionKind = z.enum(["allow_once", "allow_turn", "allow_session", "allow_always", "reject_once", "reject_always"]);
+export const whenBusy = z.enum(["steer", "queue", "interrupt", "reject"]);
+export const became = z.enum(["started", "steering", "queued"]);
+
+/** What decides about a question while no driver is seated: wait, or refuse when `ms` of that have passed. */
+export const policy = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("hold") }),
+  z.strictObject({ type: z.literal("reject_after"), ms: z.int().min(0).max(limits.policy_ms_max) }),
+]);
+
+/** A place in the workdir that a tool call concerns, as the agent names it. */
+export const location = z.strictObject({ path: z.string().max(limits.workdir_bytes_max) });
 
 export const contentPart = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("text"), text: z.string() })]);
 export const promptParts = z.array(contentPart).min(1).max(limits.prompt_parts_max);
@@ -59,7 +76,11 @@ export const seat = z.strictObject({
   since: millis,
 });
 
-export const queuedPrompt = z.strictObject({ prompt_id: promptId, parts: promptParts, by: actor, held: z.boolean(), at: millis });
+/** A viewer with a control token that asks for the wheel. */
+export const driverRequest = z.strictObject({ seat_id: seatId, label, at: millis, lapses_at: millis });
+
+/** `when_busy`: how it was sent; of those not held, `interrupt` runs first, then `steer`, then `queue`. */
+export const queuedPrompt = z.strictObject({ prompt_id: promptId, parts: promptParts, by: actor, held: z.boolean(), when_busy: whenBusy, at: millis });
 
 export const approvalOption = z.strictObject({
   option_id: z.string().min(1),
@@ -68,6 +89,12 @@ export const approvalOption = z.strictObject({
   /** What this answer will be remembered for; null: nothing. */
   remembers: z.string().nullable(),
 });
+
+/** What a remembered answer is about, exactly: a command in its directory, or a path. */
+export const rulePattern = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("command"), command: z.string(), directory: z.string() }),
+  z.strictObject({ type: z.literal("path"), path: z.string() }),
+]);
 
 export const approval = z.strictObject({
   approval_id: approvalId,
@@ -78,11 +105,45 @@ export const approval = z.strictObject({
   /** What a person judges by: whole, with deceptive characters escaped. */
   preview: z.string(),
   options: z.array(approvalOption).min(1),
+  /** What an answer can be remembered for; absent: it can only be given once. */
+  pattern: rulePattern.optional(),
   /** Binds an answer to what was shown: SHA-256 over tool, input and, for writes and edits, the file as previewed. */
   digest: z.string().regex(/^[0-9a-f]{64}$/),
   asked_at: millis,
+  /** Under `reject_after`: what is left of its time, as of when the clock last stood still. */
+  remaining_ms: millis.optional(),
+  /** When it is refused; there while the clock runs, that is while no driver is seated. */
+  deadline: millis.optional(),
 });
-export const approvalCause = z.enum(["answer", "interrupt", "stop", "restart", "failed"]);
+export const approvalCause = z.enum(["answer", "rule", "deadline", "interrupt", "stop", "restart", "failed"]);
+
+export const ruleScope = z.enum(["turn", "session", "workdir"]);
+/** `turn_id`: of scope `turn`, the only turn it counts in. */
+export const rule = z.strictObject({
+  rule_id: ruleId,
+  effect: z.enum(["allow", "reject"]),
+  scope: ruleScope,
+  tool: z.string().max(limits.title_chars_max),
+  pattern: rulePattern,
+  turn_id: turnId.optional(),
+  by: actor,
+  at: millis,
+});
+
+/** A tool call that has not ended. */
+export const openCall = z.strictObject({
+  tool_call_id: z.string().min(1),
+  tool: z.string(),
+  kind: toolKind,
+  title: z.string(),
+  status: z.enum(["pending", "in_progress"]),
+  locations: z.array(location),
+  /** When it got this status. */
+  since: millis,
+});
+
+/** A file that a completed call of kind `edit` wrote; the newest call counts. */
+export const touchedFile = z.strictObject({ path: z.string(), kind: toolKind, tool_call_id: z.string().min(1), at: millis });
 
 export const turn = z.strictObject({ turn_id: turnId, prompt_ids: z.array(promptId), started_at: millis });
 export const endedTurn = z.strictObject({ turn_id: turnId, stop_reason: stopReason, error: failure.optional(), ended_at: millis });
@@ -107,7 +168,8 @@ export const message = z.discriminatedUnion("type", [
     status: toolStatus,
     text: z.string(),
   }),
-  z.strictObject({ type: z.literal("notice"), ...messageBase, text: z.string() }),
+  /** `by`: somebody's note (`add_system_message`); without it, the daemon's own. */
+  z.strictObject({ type: z.literal("notice"), ...messageBase, text: z.string(), by: actor.optional() }),
 ]);
 
 export const sessionState = z.strictObject({
@@ -118,25 +180,42 @@ export const sessionState = z.strictObject({
   workdir: z.string(),
   agent: z.string(),
   model: z.string(),
+  title: z.string().nullable(),
+  starred: z.boolean(),
+  policy,
   status,
+  status_since: millis,
   turn: turn.nullable(),
   last_turn: endedTurn.nullable(),
   seats: z.array(seat),
+  driver_requests: z.array(driverRequest),
   queue: z.array(queuedPrompt),
   approvals: z.array(approval),
+  /** Of scope turn and session; those of the workdir are in `session_info`. */
+  rules: z.array(rule),
+  /** Calls of the running turn that have not ended. */
+  calls: z.array(openCall),
+  /** The newest `files_touched_max`, oldest first. */
+  files: z.array(touchedFile),
   messages: z.array(message),
   messages_chars: z.int().nonnegative(),
   /** Seq of the oldest message kept, when older ones were dropped; page back from there with `session_data`. */
   older_before: seq.nullable(),
-  tools_in_progress: z.int().nonnegative(),
   turns: z.int().nonnegative(),
   usage,
 });
 
-export const sessionInfo = sessionState.omit({ messages: true, messages_chars: true, older_before: true, tools_in_progress: true, life_state: true }).extend({
+export const sessionInfo = sessionState.omit({ messages: true, messages_chars: true, older_before: true, life_state: true }).extend({
   life_state: lifeState,
   cursor,
   created_at: millis,
+  stable: z.boolean(),
+  /** The tool that runs now. */
+  active_tool: openCall.nullable(),
+  /** The agent's mode, where it has any. */
+  mode: z.string().nullable(),
+  /** Names of the variables that tools were given at the start. */
+  env_names: z.array(z.string()),
   fault: fault.optional(),
 });
 
@@ -146,11 +225,16 @@ export const sessionListing = z.strictObject({
   stable: z.boolean(),
   life_state: lifeState,
   created_at: millis,
-  /** Present while the session is in memory. */
+  /** From here on: present while the session is in memory. */
+  title: z.string().nullable().optional(),
+  starred: z.boolean().optional(),
+  model: z.string().optional(),
   status: status.optional(),
+  status_since: millis.optional(),
   driver: label.optional(),
   seats: z.int().optional(),
-  pending_approvals: z.int().optional(),
+  /** Open questions by the tool's name; never their inputs. */
+  approvals: z.array(z.strictObject({ approval_id: approvalId, tool: z.string(), asked_at: millis })).optional(),
   fault: fault.optional(),
 });
 
@@ -166,6 +250,18 @@ export const tokenRecord = z.strictObject({
   expires_at: millis.optional(),
 });
 
+/** What `list_agents` tells of one agent. */
+export const agentInfo = z.strictObject({
+  name: z.string(),
+  default_model: z.string(),
+  /** Null: any name that the provider knows. */
+  models: z.array(z.string()).nullable(),
+  modes: z.array(z.string()),
+  capabilities: z.strictObject({ park: z.boolean(), steer: z.boolean(), images: z.boolean() }),
+  /** Why a prompt would be refused now, and what to do; null when it could run. */
+  unavailable: z.string().nullable(),
+});
+
 export type SessionId = z.infer<typeof sessionId>;
 export type ContentPart = z.infer<typeof contentPart>;
 export type Seat = z.infer<typeof seat>;
@@ -174,6 +270,16 @@ export type Actor = z.infer<typeof actor>;
 export type Approval = z.infer<typeof approval>;
 export type ApprovalOption = z.infer<typeof approvalOption>;
 export type ApprovalCause = z.infer<typeof approvalCause>;
+export type Policy = z.infer<typeof policy>;
+export type Rule = z.infer<typeof rule>;
+export type RulePattern = z.infer<typeof rulePattern>;
+export type RuleScope = z.infer<typeof ruleScope>;
+export type OpenCall = z.infer<typeof openCall>;
+export type TouchedFile = z.infer<typeof touchedFile>;
+export type DriverRequest = z.infer<typeof driverRequest>;
+export type WhenBusy = z.infer<typeof whenBusy>;
+export type Became = z.infer<typeof became>;
+export type AgentInfo = z.infer<typeof agentInfo>;
 export type QueuedPrompt = z.infer<typeof queuedPrompt>;
 export type Message = z.infer<typeof message>;
 export type SessionState = z.infer<typeof sessionState>;

@@ -1,6 +1,6 @@
 import { limits } from "./limits.ts";
 import type { EventOf, Frame, SessionEvent } from "./events.ts";
-import type { Message, SessionState, Status } from "./schemas.ts";
+import type { Approval, Message, SessionState, Status } from "./schemas.ts";
 
 /**
  * The bounded state of a session, folded from its frames by daemon and clients alike.
@@ -19,16 +19,23 @@ export function emptyState(sessionId: string): SessionState {
     workdir: "",
     agent: "",
     model: "",
+    title: null,
+    starred: false,
+    policy: { type: "hold" },
     status: "idle",
+    status_since: 0,
     turn: null,
     last_turn: null,
     seats: [],
+    driver_requests: [],
     queue: [],
     approvals: [],
+    rules: [],
+    calls: [],
+    files: [],
     messages: [],
     messages_chars: 0,
     older_before: null,
-    tools_in_progress: 0,
     turns: 0,
     usage: { input_tokens: 0, output_tokens: 0 },
   };
@@ -39,23 +46,41 @@ export function emptyState(sessionId: string): SessionState {
  * Cost: O(messages kept), at most state_messages_max.
  */
 export function reduce(state: SessionState, frame: Frame): SessionState {
-  const next = { ...fold(state, frame.event, frame), seq: frame.seq };
+  const folded = fold(state, frame.event, frame);
+  const next = { ...folded, approvals: withClocks(folded, frame.at), seq: frame.seq };
   const status = statusOf(next);
-  return status === next.status ? next : { ...next, status };
+  return status === next.status ? next : { ...next, status, status_since: frame.at };
 }
 
 function statusOf(state: SessionState): Status {
   if (state.turn === null) return state.last_turn?.stop_reason === "failed" ? "error" : "idle";
   if (state.approvals.length > 0) return "awaiting_approval";
-  return state.tools_in_progress > 0 ? "tool_executing" : "thinking";
+  return state.calls.some((call) => call.status === "in_progress") ? "tool_executing" : "thinking";
+}
+
+/** Under `reject_after` a question's clock runs exactly while no driver is seated and connected. */
+function withClocks(state: SessionState, at: number): Approval[] {
+  const { approvals, policy } = state;
+  if (approvals.length === 0 || policy.type === "hold") return approvals;
+  const attended = state.seats.some((seat) => seat.role === "driver" && seat.connected);
+  const stands = (approval: Approval): boolean => approval.remaining_ms !== undefined && (approval.deadline === undefined) === attended;
+  if (approvals.every(stands)) return approvals;
+  return approvals.map((approval) => {
+    if (stands(approval)) return approval;
+    const { deadline, ...rest } = approval;
+    // Where the machine's clock was put back meanwhile, no time is given that there never was.
+    if (attended) return { ...rest, remaining_ms: deadline === undefined ? policy.ms : Math.min(rest.remaining_ms ?? policy.ms, Math.max(0, deadline - at)) };
+    const remaining_ms = approval.remaining_ms ?? policy.ms;
+    return { ...rest, remaining_ms, deadline: at + remaining_ms };
+  });
 }
 
 function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): SessionState {
   switch (event.type) {
     case "session_started":
-      return { ...state, life: event.life, life_state: "live", workdir: event.workdir, agent: event.agent, model: event.model };
+      return { ...state, life: event.life, life_state: "live", workdir: event.workdir, agent: event.agent, model: event.model, title: event.title ?? state.title, policy: event.policy ?? { type: "hold" } };
     case "session_stopped":
-      return { ...state, life_state: "stopped", seats: [], turn: null, approvals: [], queue: [], tools_in_progress: 0 };
+      return { ...state, life_state: "stopped", seats: [], driver_requests: [], turn: null, approvals: [], queue: [], calls: [] };
     case "seat_taken":
       return { ...state, seats: [...state.seats, { seat_id: event.seat_id, role: event.role, label: event.label, connected: true, since: at }] };
     case "seat_lost":
@@ -65,9 +90,23 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
         seats: state.seats.map((seat) => (seat.seat_id === event.seat_id ? { ...seat, connected: event.type === "seat_resumed", since: at } : seat)),
       };
     case "seat_left":
-      return { ...state, seats: state.seats.filter((seat) => seat.seat_id !== event.seat_id) };
+      return { ...state, seats: state.seats.filter((seat) => seat.seat_id !== event.seat_id), driver_requests: without(state, event.seat_id) };
+    case "driver_requested": {
+      const label = state.seats.find((seat) => seat.seat_id === event.seat_id)?.label ?? "";
+      return { ...state, driver_requests: [...without(state, event.seat_id), { seat_id: event.seat_id, label, at, lapses_at: event.lapses_at }] };
+    }
+    case "driver_request_lapsed":
+      return { ...state, driver_requests: without(state, event.seat_id) };
+    case "driver_changed":
+      return {
+        ...state,
+        seats: state.seats.map((seat) => (seat.seat_id === event.to ? { ...seat, role: "driver" } : seat.seat_id === event.from ? { ...seat, role: "viewer" } : seat)),
+        driver_requests: without(state, event.to),
+      };
     case "prompt_accepted":
-      return { ...state, queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, at }] };
+      return { ...state, queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, when_busy: event.when_busy, at }] };
+    case "prompt_edited":
+      return { ...state, queue: state.queue.map((prompt) => (prompt.prompt_id === event.prompt_id ? { ...prompt, parts: event.parts } : prompt)) };
     case "prompt_delivered":
       return deliver(state, event, seq);
     case "prompt_withdrawn":
@@ -77,14 +116,14 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
     case "queue_released":
       return { ...state, queue: state.queue.map((prompt) => ({ ...prompt, held: event.type === "queue_held" })) };
     case "turn_started":
-      return { ...state, turn: { turn_id: event.turn_id, prompt_ids: event.prompt_ids, started_at: at }, turns: state.turns + 1, tools_in_progress: 0 };
+      return { ...state, turn: { turn_id: event.turn_id, prompt_ids: event.prompt_ids, started_at: at }, turns: state.turns + 1, calls: [] };
     case "turn_ended":
       return endTurn(state, event, at, seq);
     case "agent_message_chunk":
     case "agent_thought_chunk":
       return appendText(state, event, seq);
     case "tool_call":
-      return addMessage(state, {
+      return addMessage({ ...state, calls: [...state.calls, openCallOf(event, at)] }, {
         type: "tool",
         id: event.tool_call_id,
         seq,
@@ -100,16 +139,32 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
     case "tool_call_chunk":
       return changeMessage(state, event.tool_call_id, event.turn_id, (message) => withText(message, message.text + event.content.text));
     case "tool_call_update":
-      return updateTool(state, event);
+      return updateTool(state, event, at);
     case "approval_requested":
       return { ...state, approvals: [...state.approvals, event.approval] };
     case "approval_resolved":
       return { ...state, approvals: state.approvals.filter((approval) => approval.approval_id !== event.approval_id) };
+    case "rule_added":
+      return { ...state, rules: [...state.rules, event.rule] };
+    case "rule_forgotten":
+      return { ...state, rules: state.rules.filter((rule) => rule.rule_id !== event.rule_id) };
+    case "session_configured":
+      return configure(state, event);
     case "notice":
       return addMessage(state, { type: "notice", id: `notice-${seq}`, seq, cut_chars: 0, text: event.text });
+    case "system_message":
+      return addMessage(state, { type: "notice", id: `notice-${seq}`, seq, cut_chars: 0, text: event.text, by: event.by });
     default:
       return state;
   }
+}
+
+const without = (state: SessionState, seatId: string | null) => state.driver_requests.filter((request) => request.seat_id !== seatId);
+
+/** Another policy begins its clocks anew. */
+function configure(state: SessionState, { title = state.title, starred = state.starred, model = state.model, policy }: EventOf<"session_configured">): SessionState {
+  const approvals = policy === undefined ? state.approvals : state.approvals.map(({ remaining_ms: _remaining, deadline: _deadline, ...approval }) => approval);
+  return { ...state, title, starred, model, policy: policy ?? state.policy, approvals };
 }
 
 function deliver(state: SessionState, event: EventOf<"prompt_delivered">, seq: number): SessionState {
@@ -125,7 +180,8 @@ function endTurn(state: SessionState, event: EventOf<"turn_ended">, at: number, 
   const ended: SessionState = {
     ...state,
     turn: null,
-    tools_in_progress: 0,
+    calls: [],
+    rules: state.rules.some((rule) => rule.turn_id === turn_id) ? state.rules.filter((rule) => rule.turn_id !== turn_id) : state.rules,
     last_turn: { turn_id, stop_reason, ended_at: at, ...(error && { error }) },
     usage: { input_tokens: state.usage.input_tokens + (usage?.input_tokens ?? 0), output_tokens: state.usage.output_tokens + (usage?.output_tokens ?? 0) },
   };
@@ -140,18 +196,32 @@ function appendText(state: SessionState, event: EventOf<"agent_message_chunk" | 
   return addMessage(state, { type, id: event.message_id, seq, turn_id: event.turn_id, cut_chars: 0, text: event.content.text });
 }
 
-function updateTool(state: SessionState, event: EventOf<"tool_call_update">): SessionState {
-  const running = Math.max(0, state.tools_in_progress + (event.status === "in_progress" ? 1 : wasRunning(state, event) ? -1 : 0));
-  return changeMessage({ ...state, tools_in_progress: running }, event.tool_call_id, event.turn_id, (message) => {
-    const updated = message.type === "tool" ? { ...message, status: event.status } : message;
-    return event.result === undefined ? updated : withText({ ...updated, cut_chars: 0 }, event.result);
+const openCallOf = ({ tool_call_id, tool, kind, title, locations = [] }: EventOf<"tool_call">, at: number): SessionState["calls"][number] => ({
+  tool_call_id,
+  tool,
+  kind,
+  title,
+  status: "pending",
+  locations,
+  since: at,
+});
+
+function updateTool(state: SessionState, event: EventOf<"tool_call_update">, at: number): SessionState {
+  const { status, tool_call_id, turn_id, result } = event;
+  const call = state.calls.find((open) => open.tool_call_id === tool_call_id);
+  const open = status === "in_progress";
+  const calls = state.calls.flatMap((each) => (each !== call ? [each] : open ? [{ ...each, status, since: at }] : []));
+  const files = call?.kind === "edit" && status === "completed" ? touched(state, call, at) : state.files;
+  return changeMessage({ ...state, calls, files }, tool_call_id, turn_id, (message) => {
+    const updated = message.type === "tool" ? { ...message, status } : message;
+    return result === undefined ? updated : withText({ ...updated, cut_chars: 0 }, result);
   });
 }
 
-/** A message older than the kept ones counts as running: calls run one after another, so at most one is. */
-function wasRunning(state: SessionState, event: EventOf<"tool_call_update">): boolean {
-  const message = findTool(state, event.tool_call_id, event.turn_id);
-  return message === undefined ? state.tools_in_progress > 0 : message.status === "in_progress";
+function touched(state: SessionState, call: SessionState["calls"][number], at: number): SessionState["files"] {
+  const paths = call.locations.map(({ path }) => path);
+  const kept = state.files.filter((file) => !paths.includes(file.path));
+  return [...kept, ...paths.map((path) => ({ path, kind: call.kind, tool_call_id: call.tool_call_id, at }))].slice(-limits.files_touched_max);
 }
 
 const findTool = (state: SessionState, id: string, turnId: string) =>

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
-import { attachItem, frameSchema } from "./events.ts";
+import { attachItem, frameSchema, watchItem } from "./events.ts";
+import { limits } from "./limits.ts";
 import * as s from "./schemas.ts";
 
 /**
@@ -14,7 +15,7 @@ import * as s from "./schemas.ts";
  *   `refuse` (session_stopped) or `answer` (the handler repeats what it said).
  * - `throws`: beyond what any verb can throw (`commonErrors`).
  */
-export type GateWord = "open" | "host" | "view" | "control" | "host_or_view" | "host_or_control" | "host_or_lineage" | "seat" | "control_seat" | "driver";
+export type GateWord = "open" | "host" | "view" | "control" | "host_or_view" | "host_or_control" | "host_or_lineage" | "seat" | "control_seat" | "driver" | "host_minted_driver";
 export type Gate = GateWord | { readonly by: string; readonly words: Readonly<Record<string, GateWord>>; readonly otherwise: GateWord };
 
 interface VerbRow {
@@ -34,10 +35,13 @@ export const commonErrors: readonly ErrorCode[] = ["bad_request", "unauthenticat
 
 const range = z.strictObject({ min: z.int().positive(), max: z.int().positive() });
 const session = { session_id: s.sessionId };
-const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: s.noSecret(z.string().min(1).max(128)).optional() };
+const title = s.noSecret(z.string().min(1).max(limits.session_title_chars_max));
+const model = s.noSecret(z.string().min(1).max(128));
+const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, "a variable's name is expected"), s.noSecret(z.string().max(limits.env_value_chars_max)));
+const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: model.optional(), title: title.optional(), policy: s.policy.optional(), env: env.optional() };
 const workdir = z.string().min(1).max(4096);
-const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model"])) });
-const prompted = z.strictObject({ ...session, seq: s.seq, prompt_id: s.promptId, became: z.enum(["started", "queued"]), turn_id: s.turnId.optional() });
+const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model", "title", "policy", "env"])) });
+const prompted = z.strictObject({ ...session, seq: s.seq, prompt_id: s.promptId, became: s.became, turn_id: s.turnId.optional() });
 const done = z.strictObject({ seq: s.seq });
 
 export const verbs = {
@@ -47,11 +51,12 @@ export const verbs = {
     output: z.strictObject({ protocol: z.int(), range, version: z.string(), boot_id: z.string(), limits: z.record(z.string(), z.number()) }),
   },
   daemon_status: {
-    kind: "query", gate: "host", retry: "safe", throws: [], doc: "How the daemon is: pid, uptime, sessions, seats, pending approvals, faults.",
+    kind: "query", gate: "host", retry: "safe", throws: [], doc: "How the daemon is: pid, uptime, sessions, seats, pending approvals, faults, what is wrong and how to mend it.",
     input: z.strictObject({}),
     output: z.strictObject({
-      pid: z.int(), version: z.string(), boot_id: z.string(), socket: z.string(), state_dir: z.string(), started_at: s.millis, started_by: z.enum(["client", "hand"]), draining: z.boolean(),
+      pid: z.int(), version: z.string(), boot_id: z.string(), socket: z.string(), state_dir: z.string(), started_at: s.millis, started_by: z.enum(["client", "hand"]), draining: z.boolean(), ready: z.boolean(),
       connections: z.int(), sessions: z.strictObject({ live: z.int(), resting: z.int(), stopped: z.int() }), seats: z.int(), pending_approvals: z.int(), turns_running: z.int(),
+      orphans_ended: z.int(), problems: z.array(z.strictObject({ what: z.string(), mend: z.string() })),
       faults: z.array(z.strictObject({ ...session, fault: s.fault })), set_aside: z.array(z.strictObject({ path: z.string(), reason: z.string() })),
       audit: z.strictObject({ written: z.int(), refusals_counted: z.int(), failed: z.int(), last_failure: z.string().optional() }),
     }),
@@ -76,6 +81,19 @@ export const verbs = {
     input: z.strictObject({ workdir: workdir.optional(), life_state: s.lifeState.optional(), after: s.sessionId.optional(), limit: z.int().min(1).max(500).optional() }),
     output: z.strictObject({ sessions: z.array(s.sessionListing), next: s.sessionId.nullable() }),
   },
+  watch_sessions: {
+    kind: "subscription", gate: "host", retry: "safe", draining: true, throws: ["not_found", "slow_consumer"], doc: "All sessions, or those of a filter: first the list, then what changes. Never inputs, outputs or tokens.",
+    input: z.strictObject({ filter: z.strictObject({ session_ids: z.array(s.sessionId).min(1).max(limits.filter_sessions_max).optional(), workdir: workdir.optional() }).optional(), cursor: s.hostCursor.optional(), lastEventId: s.hostCursor.optional() }),
+    output: watchItem,
+  },
+  stop_workdir_session: {
+    kind: "mutation", gate: "host", retry: "safe", draining: true, throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the one session of a directory.",
+    input: z.strictObject({ workdir }), output: z.strictObject({ ...session, seq: s.seq, life: z.int() }),
+  },
+  list_agents: {
+    kind: "query", gate: "host_or_view", retry: "safe", throws: [], doc: "The agents that this daemon has: models, modes, capabilities, what they lack.",
+    input: z.strictObject({ session_id: s.sessionId.optional() }), output: z.strictObject({ agents: z.array(s.agentInfo) }),
+  },
   mint_token: {
     kind: "mutation", gate: "host_or_control", retry: "no", throws: ["not_found", "session_stopped", "storage_failed"], doc: "A further token of the session; a token's child ends with it.",
     input: z.strictObject({ ...session, right: s.right, label: s.label, ttl_ms: z.int().min(1_000).max(31_536_000_000).optional() }),
@@ -97,32 +115,47 @@ export const verbs = {
     output: z.strictObject({ ...session, token_id: s.tokenId, right: s.right, label: s.label, expires_at: s.millis.optional(), past_life: z.boolean() }),
   },
   session_info: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "Status, seats, queue and open questions.",
+    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "Status and facts: turn, tool, seats, questions, queue, rules, files, tokens used, and since when each waits.",
     input: z.strictObject(session),
     output: s.sessionInfo,
   },
   session_data: {
     kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
     input: z.strictObject({ ...session, after: s.seq.optional(), before: s.seq.optional(), limit: z.int().min(1).max(512).optional() }),
-    output: z.strictObject({ frames: z.array(frameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq }),
+    output: z.strictObject({ frames: z.array(frameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq, compacted_through: s.seq }),
   },
   attach: {
     kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, retry: "safe", draining: { by: "role", passes: ["viewer"] },
     throws: ["driver_taken", "not_attached", "session_stopped", "session_faulted", "storage_failed", "moved", "token_ended", "slow_consumer"],
     doc: "Take or resume a seat. First a snapshot or `resumed`, then every frame from there on. The seat's secret travels in `auth.seat_secret`.",
-    input: z.strictObject({ ...session, role: s.role, label: s.label, fallback: z.literal("viewer").optional(), cursor: s.cursor.optional(), lastEventId: s.cursor.optional() }),
+    input: z.strictObject({ ...session, role: s.role, label: s.label, fallback: z.literal("viewer").optional(), force: z.literal(true).optional(), cursor: s.cursor.optional(), lastEventId: s.cursor.optional() }),
     output: attachItem,
   },
   detach: {
     kind: "mutation", gate: "seat", retry: "safe", draining: true, throws: ["not_attached", "session_stopped"], doc: "Leave the seat; the session works on.",
     input: z.strictObject(session), output: done,
   },
+  take_driver: {
+    kind: "mutation", gate: "control_seat", retry: "safe", throws: ["not_attached", "driver_taken", "bad_request", "session_stopped", "session_faulted", "storage_failed"],
+    doc: "Take the wheel if it is free, ask for it, or take it by force from the seat that is named.",
+    input: z.strictObject({ ...session, how: z.enum(["if_free", "ask", "force"]), driver_seat_id: s.seatId.optional() }),
+    output: z.strictObject({ seq: s.seq, became: z.enum(["driver", "asked", "unchanged"]), driver: s.seat.nullable(), lapses_at: s.millis.optional() }),
+  },
+  yield_driver: {
+    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "not_found", "session_stopped", "session_faulted", "storage_failed"],
+    doc: "Give the wheel to a seat that asked, by default the first; to nobody where none did. The seat stays as viewer.",
+    input: z.strictObject({ ...session, to: s.seatId.optional() }), output: z.strictObject({ seq: s.seq, driver: s.seat.nullable() }),
+  },
   send_prompt: {
     kind: "mutation", gate: "driver", retry: "by_id",
-    throws: ["not_attached", "not_driver", "turn_in_progress", "queue_full", "conflict", "agent_unavailable", "session_stopped", "session_faulted", "storage_failed"],
+    throws: ["not_attached", "not_driver", "turn_in_progress", "queue_full", "conflict", "unsupported", "agent_unavailable", "session_stopped", "session_faulted", "storage_failed"],
     doc: "Give the agent work; answers when the prompt is durable.",
-    input: z.strictObject({ ...session, prompt_id: s.promptId, parts: s.promptParts, when_busy: z.enum(["queue", "reject"]) }),
+    input: z.strictObject({ ...session, prompt_id: s.promptId, parts: s.promptParts, when_busy: s.whenBusy }),
     output: prompted,
+  },
+  edit_prompt: {
+    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "queue_full", "session_stopped", "session_faulted", "storage_failed"], doc: "Give a queued prompt another content.",
+    input: z.strictObject({ ...session, prompt_id: s.promptId, parts: s.promptParts }), output: done,
   },
   withdraw_prompt: {
     kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "session_stopped", "session_faulted", "storage_failed"], doc: "Take a queued prompt back.",
@@ -133,7 +166,7 @@ export const verbs = {
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, released: z.array(s.promptId) }),
   },
   approve: {
-    kind: "mutation", gate: "driver", retry: "safe", draining: true, throws: ["not_attached", "not_driver", "approval_gone", "conflict", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
+    kind: "mutation", retry: "safe", gate: { by: "option_id", words: { allow_once: "driver", allow_turn: "driver", allow_session: "driver", reject_once: "driver" }, otherwise: "host_minted_driver" }, draining: true, throws: ["not_attached", "not_driver", "approval_gone", "conflict", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
     input: z.strictObject({ ...session, approval_id: s.approvalId, option_id: z.string().min(1).max(64), digest: z.string().max(64), reason: s.noSecret(z.string().max(2_000)).optional() }),
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },
@@ -145,6 +178,20 @@ export const verbs = {
   stop: {
     kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, past_life: "answer", throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the session.",
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, life: z.int() }),
+  },
+  forget_rule: {
+    kind: "mutation", gate: "host_or_control", retry: "safe", throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "Forget one remembered answer.",
+    input: z.strictObject({ ...session, rule_id: s.ruleId }), output: done,
+  },
+  configure_session: {
+    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "model_unknown", "session_stopped", "session_faulted", "storage_failed"],
+    doc: "Title, star, model, policy: all of what is given, or nothing; answers with the values there are then.",
+    input: z.strictObject({ ...session, title: title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional() }),
+    output: z.strictObject({ seq: s.seq, title: z.string().nullable(), starred: z.boolean(), model: z.string(), policy: s.policy }),
+  },
+  add_system_message: {
+    kind: "mutation", gate: "driver", retry: "no", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "A note in the transcript: shown, never sent to the model.",
+    input: z.strictObject({ ...session, text: s.noSecret(z.string().min(1).max(limits.system_message_chars_max)) }), output: done,
   },
 } as const satisfies Record<string, VerbRow>;
 
