@@ -3,7 +3,7 @@ import type { ContentPart, EventOf, SessionEvent, ToolStatus } from "@sessiond/s
 /**
  * The conversation as an agent needs it, folded from a session's events: whole, in order,
  * without presence, questions or queue. Unlike SessionState it is not bounded; it lives only
- * in the daemon, and only while the session is awake.
+ * in the daemon, and only while an agent needs it.
  */
 export interface TranscriptCall {
   readonly id: string;
@@ -24,11 +24,14 @@ type Assistant = Extract<TranscriptEntry, { type: "assistant" }>;
 
 export class Transcript {
   readonly entries: TranscriptEntry[] = [];
+  /** About how much it is: of texts, inputs and results. */
+  chars = 0;
   readonly #waiting = new Map<string, readonly ContentPart[]>();
 
   fold(event: SessionEvent): void {
     switch (event.type) {
       case "prompt_accepted":
+      case "prompt_edited":
         this.#waiting.set(event.prompt_id, event.parts);
         return;
       case "prompt_withdrawn":
@@ -38,11 +41,14 @@ export class Transcript {
       case "prompt_delivered": {
         const parts = this.#waiting.get(event.prompt_id);
         this.#waiting.delete(event.prompt_id);
-        if (parts !== undefined) this.entries.push({ type: "user", promptId: event.prompt_id, turnId: event.turn_id, parts });
+        if (parts === undefined) return;
+        this.entries.push({ type: "user", promptId: event.prompt_id, turnId: event.turn_id, parts });
+        for (const part of parts) this.chars += part.text.length;
         return;
       }
       case "agent_message_chunk":
         this.#assistant(event).text += event.content.text;
+        this.chars += event.content.text.length;
         return;
       case "tool_call":
         this.#assistant(event).calls.push({
@@ -52,12 +58,14 @@ export class Transcript {
           status: "pending",
           ...(event.raw_input !== undefined && { rawInput: event.raw_input }),
         });
+        this.chars += JSON.stringify(event.input).length + (event.raw_input?.length ?? 0);
         return;
       case "tool_call_update": {
         const call = this.unfinished(event.turn_id).find((open) => open.id === event.tool_call_id);
         if (call === undefined) return;
         call.status = event.status;
         if (event.result !== undefined) call.result = event.result;
+        this.chars += event.result?.length ?? 0;
         return;
       }
       default:
@@ -67,8 +75,9 @@ export class Transcript {
 
   /** Calls of the turn's newest step that have no final status. */
   unfinished(turnId: string): TranscriptCall[] {
-    const last = this.entries.at(-1);
-    if (last?.type !== "assistant" || last.turnId !== turnId) return [];
+    // What steered the turn may have come after it.
+    const last = this.entries.findLast((entry) => entry.type === "assistant");
+    if (last === undefined || last.turnId !== turnId) return [];
     return last.calls.filter((call) => call.status === "pending" || call.status === "in_progress");
   }
 

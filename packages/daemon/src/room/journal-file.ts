@@ -2,9 +2,9 @@ import { limits, type Frame } from "@sessiond/shared";
 import type { DiskFile } from "../disk.ts";
 
 /**
- * The file behind a room, as a reader sees it: JSON lines, each a frame or an epoch record
- * `{"epoch":n,"after":seq,"at":ms}`. Knows where frames lie (a sparse index) and which epochs
- * there were; never writes.
+ * A journal's file as lines: JSON, each a frame or an epoch record `{"epoch":n,"after":seq,"at":ms}`;
+ * a header (segment.ts) may come before them. Knows where frames lie (a sparse index) and which
+ * epochs there were; never writes.
  */
 export interface Epoch {
   readonly epoch: number;
@@ -12,8 +12,15 @@ export interface Epoch {
   readonly after: number;
 }
 
+/** One frame as it lies in the journal and travels to every client. */
+export interface EncodedFrame {
+  readonly seq: number;
+  readonly text: string;
+}
+
 /** What one pass over a journal found. */
 export interface Scan {
+  /** Those that it was given, then those that it met. */
   readonly epochs: readonly Epoch[];
   readonly index: SparseIndex;
   readonly lastSeq: number;
@@ -29,7 +36,13 @@ const newline = 10;
 
 /** Offsets of some frames, ascending; memory is 1/65,536 of the file's size, not of its frames. */
 export class SparseIndex {
+  /** Where lines begin: behind the header. */
+  readonly start: number;
   readonly #marks: { seq: number; offset: number }[] = [];
+
+  constructor(start = 0) {
+    this.start = start;
+  }
 
   note(seq: number, offset: number): void {
     const last = this.#marks.at(-1);
@@ -38,18 +51,28 @@ export class SparseIndex {
 
   /** Offset of a line at or before frame `seq`. */
   before(seq: number): number {
+    return this.#last((mark) => mark.seq <= seq);
+  }
+
+  /** Offset of a line before the one at `offset`; the first line's when there is none. */
+  back(offset: number): number {
+    return this.#last((mark) => mark.offset < offset);
+  }
+
+  #last(holds: (mark: { seq: number; offset: number }) => boolean): number {
     let low = 0;
     let high = this.#marks.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.#marks[middle]?.seq ?? 0) <= seq) low = middle + 1;
+      const mark = this.#marks[middle];
+      if (mark !== undefined && holds(mark)) low = middle + 1;
       else high = middle;
     }
-    return this.#marks[low - 1]?.offset ?? 0;
+    return this.#marks[low - 1]?.offset ?? this.start;
   }
 }
 
-interface Line {
+export interface Line {
   readonly text: string;
   readonly offset: number;
   /** Offset behind it, its newline included. */
@@ -58,11 +81,17 @@ interface Line {
   readonly whole: boolean;
 }
 
-async function* linesFrom(file: DiskFile, start: number, end: number): AsyncGenerator<Line> {
+/** @param step  bytes read at once: what one turn of the event loop may have to parse */
+export async function* linesFrom(
+  file: DiskFile,
+  start: number,
+  end: number,
+  { longest = limits.journal_line_bytes_max, step = readBytes } = {},
+): AsyncGenerator<Line> {
   let carry: Buffer = Buffer.alloc(0);
   let offset = start;
   for (let position = start; position < end;) {
-    const read = await file.read(position, Math.min(readBytes, end - position));
+    const read = await file.read(position, Math.min(step, end - position));
     if (read.length === 0) break;
     position += read.length;
     const bytes = carry.length === 0 ? read : Buffer.concat([carry, read]);
@@ -74,10 +103,9 @@ async function* linesFrom(file: DiskFile, start: number, end: number): AsyncGene
     carry = bytes.subarray(from);
     offset += from;
     // A line without an end is damage, and must not fill the memory.
-    if (carry.length > limits.journal_line_bytes_max) break;
+    if (carry.length > longest) break;
   }
-  if (carry.length > 0)
-    yield { text: carry.length > limits.journal_line_bytes_max ? "" : carry.toString("utf8"), offset, end: offset + carry.length, whole: false };
+  if (carry.length > 0) yield { text: carry.length > longest ? "" : carry.toString("utf8"), offset, end: offset + carry.length, whole: false };
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
@@ -85,7 +113,7 @@ const isEpoch = (value: Record<string, unknown>): boolean => Number.isInteger(va
 const isFrame = (value: Record<string, unknown>): boolean =>
   Number.isInteger(value["seq"]) && isRecord(value["event"]) && typeof value["event"]["type"] === "string";
 
-function parse(text: string): Record<string, unknown> | null {
+export function parseLine(text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text);
     return isRecord(value) ? value : null;
@@ -94,26 +122,44 @@ function parse(text: string): Record<string, unknown> | null {
   }
 }
 
+/** What a whole line is. Frames were validated when they were written. */
+export function kindOf(line: Line): { frame: Frame } | { epoch: Epoch } | null {
+  const value = line.whole ? parseLine(line.text) : null;
+  if (value === null) return null;
+  if (isEpoch(value)) return { epoch: { epoch: Number(value["epoch"]), after: Number(value["after"]) } };
+  return isFrame(value) ? { frame: value as unknown as Frame } : null;
+}
+
+export interface ScanFrom {
+  readonly start: number;
+  /** Seq of the last frame before. */
+  readonly after: number;
+  readonly epochs: readonly Epoch[];
+  /** False where frames are missing on purpose. */
+  readonly dense: boolean;
+}
+
 /**
- * One pass from the beginning.
+ * One pass over a segment, to its end or its first bad line.
  *
- * @param visit  called with each frame, in order; frames were validated when they were written
+ * @param visit  called with each frame, in order
  * Cost: the whole file, read once.
  */
-export async function scan(file: DiskFile, visit: (frame: Frame, text: string) => void): Promise<Scan> {
+export async function scan(file: DiskFile, from: ScanFrom, visit: (frame: Frame) => void): Promise<Scan> {
   const size = await file.size();
-  const epochs: Epoch[] = [];
-  const index = new SparseIndex();
-  let lastSeq = 0;
-  let end = 0;
-  for await (const line of linesFrom(file, 0, size)) {
-    const value = line.whole ? parse(line.text) : null;
-    if (value !== null && isEpoch(value) && value["epoch"] === epochs.length + 1 && value["after"] === lastSeq) {
-      epochs.push({ epoch: epochs.length + 1, after: lastSeq });
-    } else if (value !== null && isFrame(value) && value["seq"] === lastSeq + 1 && epochs.length > 0) {
-      lastSeq += 1;
+  const epochs = [...from.epochs];
+  const index = new SparseIndex(from.start);
+  let lastSeq = from.after;
+  let end = from.start;
+  for await (const line of linesFrom(file, from.start, size)) {
+    const kind = kindOf(line);
+    const lastEpoch = epochs.at(-1)?.epoch ?? 0;
+    if (kind !== null && "epoch" in kind && kind.epoch.epoch === lastEpoch + 1 && kind.epoch.after === lastSeq) {
+      epochs.push(kind.epoch);
+    } else if (kind !== null && "frame" in kind && lastEpoch > 0 && (from.dense ? kind.frame.seq === lastSeq + 1 : kind.frame.seq > lastSeq)) {
+      lastSeq = kind.frame.seq;
       index.note(lastSeq, line.offset);
-      visit(value as unknown as Frame, line.text);
+      visit(kind.frame);
     } else {
       return { epochs, index, lastSeq, end, damage: line.end >= size ? "torn" : "malformed" };
     }
@@ -128,36 +174,10 @@ const lostEpochsMax = 10_000;
 /** The highest epoch that a record behind `from` names, in a part that is not used any more; else `known`. */
 export async function highestEpoch(file: DiskFile, from: number, known: number): Promise<number> {
   let highest = known;
-  for await (const line of linesFrom(file, from, await file.size())) {
-    const value = line.text.startsWith('{"epoch":') ? parse(line.text) : null;
+  for await (const line of linesFrom(file, from, await file.size(), { longest: limits.snapshot_bytes_max * 2 })) {
+    const value = line.text.startsWith('{"epoch":') ? parseLine(line.text) : null;
     const epoch = value !== null && isEpoch(value) ? Number(value["epoch"]) : 0;
     if (epoch <= known + lostEpochsMax) highest = Math.max(highest, epoch);
   }
   return highest;
-}
-
-/** One frame as it lies in the journal and travels to every client. */
-export interface EncodedFrame {
-  readonly seq: number;
-  readonly text: string;
-}
-
-/**
- * Frames after `after`, at most `count` of them and about `bytes` bytes (at least one).
- *
- * @param end  where written lines end
- */
-export async function readFrames(file: DiskFile, index: SparseIndex, end: number, after: number, count: number, bytes: number): Promise<EncodedFrame[]> {
-  const frames: EncodedFrame[] = [];
-  let taken = 0;
-  for await (const line of linesFrom(file, index.before(after + 1), end)) {
-    // `{"seq":` begins a frame; an epoch record does not.
-    const seq = line.text.startsWith('{"seq":') ? Number.parseInt(line.text.slice(7), 10) : 0;
-    if (seq <= after) continue;
-    if (frames.length > 0 && taken + line.text.length > bytes) break;
-    frames.push({ seq, text: line.text });
-    taken += line.text.length;
-    if (frames.length >= count) break;
-  }
-  return frames;
 }

@@ -1,12 +1,21 @@
-import { limits, SessiondError, type Frame } from "@sessiond/shared";
-import { diskReason, type Disk, type DiskFile } from "../disk.ts";
-import { highestEpoch, readFrames, scan, type EncodedFrame, type Epoch, type Scan } from "./journal-file.ts";
+import { SessiondError, type Frame, type Limits } from "@sessiond/shared";
+import { diskReason, type Disk } from "../disk.ts";
+import { Compactor, type ReaderGate } from "./compactor.ts";
+import type { EncodedFrame, Epoch, Scan } from "./journal-file.ts";
+import type { CutPoint } from "./journal-mending.ts";
+import { openToRead, openToWrite, type OpenOptions } from "./journal-opening.ts";
+import { headerLine, makeSegment } from "./segment.ts";
+import type { PageSize, SegmentFile } from "./segment-file.ts";
+import type { Segments } from "./segments.ts";
+import { SeqWaiters } from "./seq-waiters.ts";
 
 /**
- * The journal of one room: what was decided, on disk, in order.
+ * The journal of one room: what was decided, on disk, in order; a row of segments (segment.ts).
  *
  * At most one write and one sync are under way. What is appended meanwhile travels with the
  * next write; whoever waits for durability shares the next sync that covers it (group commit).
+ * When a segment is full it is synced, and the next one, with its snapshot, is on disk before
+ * anything is written to it.
  * A failed write or sync ends this journal for good: what was not written is dropped, whoever
  * waits is told, and the same descriptor is never synced again, because a kernel that has
  * reported a failed sync may have thrown the pages away.
@@ -15,6 +24,8 @@ export interface JournalEvents {
   /** A write has returned: these frames may be shown. */
   written(frames: readonly EncodedFrame[]): void;
   failed(error: SessiondError): void;
+  /** What the frames up to `after`, the last written, fold to. */
+  snapshot(after: number): unknown;
 }
 
 /** Counted, not timed: benches and tests read these. */
@@ -24,130 +35,118 @@ export interface JournalCounts {
   bytes: number;
 }
 
-interface Waiter {
-  readonly seq: number;
-  readonly resolve: () => void;
-  readonly reject: (error: SessiondError) => void;
+export interface JournalOptions {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly limits: Limits;
+  now(): number;
+  /** A compaction that failed: nothing is lost by it but space. */
+  report(error: SessiondError): void;
 }
 
-/** Where a journal that failed must be taken up again. */
-export interface CutPoint {
-  /** End of the last shown line. */
-  readonly shown: number;
-  /** End of what a sync has covered. */
-  readonly synced: number;
-}
+/** @see OpenOptions */
+export type JournalFold = Pick<OpenOptions, "restore" | "visit">;
 
 export class Journal {
   readonly counts: JournalCounts = { writes: 0, syncs: 0, bytes: 0 };
-  readonly #file: DiskFile;
-  readonly #scan: Scan;
+  readonly #segments: Segments;
   readonly #epochs: readonly Epoch[];
+  readonly #options: JournalOptions;
   readonly #events: JournalEvents;
+  readonly #compactor: Compactor;
+  #gate: ReaderGate | null = null;
   #pending: EncodedFrame[] = [];
   #pendingBytes = 0;
   #scheduled = false;
   #writing = false;
+  #closing = false;
   #step: Promise<void> = Promise.resolve();
-  #syncing = false;
-  #end: number;
+  #syncing: Promise<void> | null = null;
+  /** No sync begins while the old segment is sealed and the new one made. */
+  #rolling = false;
+  /** Bytes of lines at which the segment is full. */
+  #rollAt: number;
   #syncedEnd: number;
   #appendedSeq: number;
   #writtenSeq: number;
   #syncedSeq: number;
   #error: SessiondError | null = null;
-  #durableWaiters: Waiter[] = [];
+  readonly #durable = new SeqWaiters();
   #drainWaiters: (() => void)[] = [];
 
-  private constructor(file: DiskFile, found: Scan, epochs: readonly Epoch[], end: number, events: JournalEvents) {
-    this.#file = file;
-    this.#scan = found;
-    this.#epochs = epochs;
+  /** What was wrong with its end when it was opened. */
+  readonly damage: Scan["damage"];
+
+  private constructor(
+    opened: { segments: Segments; epochs: readonly Epoch[]; lastSeq: number; damage: Scan["damage"] },
+    options: JournalOptions,
+    events: JournalEvents,
+  ) {
+    this.#segments = opened.segments;
+    this.damage = opened.damage;
+    this.#epochs = opened.epochs.slice(-options.limits.epochs_kept);
+    this.#options = options;
     this.#events = events;
-    this.#end = this.#syncedEnd = end;
-    this.#appendedSeq = this.#writtenSeq = this.#syncedSeq = found.lastSeq;
+    this.#compactor = new Compactor(opened.segments, options);
+    this.#rollAt = options.limits.segment_bytes_max;
+    this.#syncedEnd = this.#file.end;
+    this.#appendedSeq = this.#writtenSeq = this.#syncedSeq = opened.lastSeq;
   }
 
   /**
    * Open for writing: cut damage off, then begin the next epoch, on disk before this resolves.
    *
-   * @param visit  gets every frame that is there
-   * @param cut    after a failure in this process: cut back to `shown`, and write what was shown
-   *               but never synced once more, since a failed sync may have dropped it
+   * @param cut  after a failure in this process: cut back to what was shown, and write what was shown
+   *             but never synced once more
    * @throws SessiondError storage_failed
    */
   static async open(
-    disk: Disk,
-    directory: string,
-    options: {
-      visit: (frame: Frame, text: string) => void;
-      events: JournalEvents;
-      now: number;
-      cut?: CutPoint;
-      setAside: (path: string, reason: string) => void;
-    },
+    options: JournalOptions,
+    { fold, events, setAside, cut }: { fold: JournalFold; events: JournalEvents; setAside: OpenOptions["setAside"]; cut?: CutPoint },
   ): Promise<{ journal: Journal; damage: Scan["damage"] }> {
-    const path = `${directory}/journal`;
-    let file: DiskFile | null = null;
-    try {
-      file = await disk.open(path, "write");
-      if (options.cut !== undefined) await rewriteUnsynced(file, options.cut);
-      let found = await scan(file, options.visit);
-      // Numbers that were shown must not be given again. A start from this file is another epoch, and every reader is told.
-      if (options.cut !== undefined && found.end !== options.cut.shown)
-        throw new SessiondError("storage_failed", { reason: "the journal has lost lines that were shown; restart the daemon to go on with what is left" });
-      let lastEpoch = found.epochs.length;
-      if (found.damage === "malformed") {
-        lastEpoch = await highestEpoch(file, found.end, lastEpoch);
-        await file.close();
-        file = null;
-        file = await keepGoodPart(disk, path, found.end, options);
-        found = { ...found, end: await file.size() };
-      } else if (found.damage === "torn") {
-        await file.truncate(found.end);
-      }
-      // Epochs that were lost with a damaged part are ended here, so that no cursor of theirs becomes good again.
-      const epochs = [...found.epochs];
-      while (epochs.length <= lastEpoch) epochs.push({ epoch: epochs.length + 1, after: found.lastSeq });
-      const records = epochs.slice(found.epochs.length).map((epoch) => `${JSON.stringify({ ...epoch, at: options.now })}\n`);
-      const lines = Buffer.from(records.join(""));
-      await file.write(found.end, lines);
-      await file.datasync();
-      await disk.syncDirectory(directory);
-      return { journal: new Journal(file, found, epochs, found.end + lines.length, options.events), damage: found.damage };
-    } catch (error) {
-      await file?.close().catch(() => undefined);
-      if (error instanceof SessiondError) throw error;
-      throw new SessiondError("storage_failed", { reason: diskReason(error) }, { cause: error });
-    }
+    const opened = await typed(() =>
+      openToWrite(options, {
+        limits: options.limits,
+        now: () => options.now(),
+        restore: (snapshot, after) => fold.restore(snapshot, after),
+        visit: (frame: Frame) => fold.visit(frame),
+        snapshot: (after) => events.snapshot(after),
+        setAside,
+        ...(cut && { cut }),
+      }),
+    );
+    return { journal: new Journal(opened, options, events), damage: opened.damage };
   }
 
   /** Open a journal that nobody will write to again. Damage is left as it is and not read. @throws SessiondError storage_failed */
-  static async openForReading(disk: Disk, directory: string, visit: (frame: Frame, text: string) => void): Promise<Journal> {
-    let file: DiskFile | null = null;
-    try {
-      file = await disk.open(`${directory}/journal`, "read");
-      const found = await scan(file, visit);
-      return new Journal(file, found, found.epochs, found.end, { written: () => undefined, failed: () => undefined });
-    } catch (error) {
-      await file?.close().catch(() => undefined);
-      throw new SessiondError("storage_failed", { reason: diskReason(error) }, { cause: error });
-    }
+  static async openForReading(options: JournalOptions, fold: JournalFold): Promise<Journal> {
+    const opened = await typed(() =>
+      openToRead(options, { limits: options.limits, restore: (snapshot, after) => fold.restore(snapshot, after), visit: (frame) => fold.visit(frame) }),
+    );
+    return new Journal(opened, options, { written: () => undefined, failed: () => undefined, snapshot: () => undefined });
   }
 
   get epoch(): number {
-    return this.#epochs.length;
+    return this.#epochs.at(-1)?.epoch ?? 0;
   }
 
   get cutPoint(): CutPoint {
-    return { shown: this.#end, synced: this.#syncedEnd };
+    return { after: this.#segments.after, shown: this.#file.end, synced: this.#syncedEnd };
+  }
+
+  /** Up to this seq frames were merged and dropped; 0 when nothing was. */
+  get compactedThrough(): number {
+    return this.#segments.compactedThrough;
   }
 
   /** Why a cursor cannot be served, or null. `head` is the newest seq that is shown. */
-  judge(epoch: number, seq: number, head: number): "unknown_epoch" | "beyond_end" | null {
-    if (epoch < 1 || epoch > this.#epochs.length) return "unknown_epoch";
-    const end = this.#epochs[epoch]?.after ?? head;
-    return seq > end ? "beyond_end" : null;
+  judge(epoch: number, seq: number, head: number): "unknown_epoch" | "beyond_end" | "too_old" | null {
+    if (epoch < 1 || epoch > this.epoch) return "unknown_epoch";
+    const oldest = this.#epochs[0]?.epoch ?? 1;
+    if (epoch < oldest) return "too_old";
+    const end = this.#epochs[epoch + 1 - oldest]?.after ?? head;
+    if (seq > end) return "beyond_end";
+    return seq < this.#segments.compactedThrough ? "too_old" : null;
   }
 
   append(frame: EncodedFrame): void {
@@ -168,39 +167,72 @@ export class Journal {
   durable(seq: number): Promise<void> {
     if (this.#error !== null) return Promise.reject(this.#error);
     if (seq <= this.#syncedSeq) return Promise.resolve();
-    const waiting = new Promise<void>((resolve, reject) => this.#durableWaiters.push({ seq, resolve, reject }));
+    const waiting = this.#durable.wait(seq);
     this.#syncIfAsked();
     return waiting;
   }
 
   /** Resolves when the backlog of unwritten frames is within its limit, or the journal has failed. */
   drained(): Promise<void> {
-    if (this.#pendingBytes <= limits.journal_pending_bytes_max || this.#error !== null) return Promise.resolve();
+    if (this.#pendingBytes <= this.#options.limits.journal_pending_bytes_max || this.#error !== null) return Promise.resolve();
     return new Promise((resolve) => this.#drainWaiters.push(resolve));
   }
 
-  /** Written frames after `after`. @throws what the disk throws */
-  read(after: number, count: number, bytes: number): Promise<EncodedFrame[]> {
-    return readFrames(this.#file, this.#scan.index, this.#end, after, count, bytes);
+  /** Written frames after `after`; fewer than asked for where a segment ends. @throws SessiondError storage_failed, or what the disk throws */
+  read(after: number, size: PageSize): Promise<EncodedFrame[]> {
+    return this.#segments.read(after, size);
   }
 
-  /** Resolves when no write is under way: one that outlives its journal's failure must not land in the next one's lines. */
-  settled(): Promise<void> {
-    return this.#step;
+  /** Written frames before `before`, ascending. @throws as `read` */
+  readBefore(before: number, size: PageSize): Promise<EncodedFrame[]> {
+    return this.#segments.readBefore(before, size);
   }
 
-  /** Make everything appended durable, then let go of the file. @throws SessiondError storage_failed */
+  /** All that is left of the frames up to `through`, from the first on. @throws what the disk throws */
+  frames(through: number): AsyncIterable<Frame> {
+    return this.#segments.frames(through);
+  }
+
+  /** Compact what is old enough, now and after each segment to come. */
+  compactBehind(gate: ReaderGate): void {
+    this.#gate = gate;
+    this.#compactor.kick(gate);
+  }
+
+  /** Resolves when nothing is under way: no write, no new segment, no compaction. */
+  async idle(): Promise<void> {
+    await this.#step;
+    await this.#compactor.settled();
+  }
+
+  /** Resolves when this journal touches its files no more: a write that outlives its failure must not land in the next one's lines. */
+  async settled(): Promise<void> {
+    await Promise.all([this.#step, this.#compactor.stop()]);
+  }
+
+  /** Make everything appended durable, then let go of the files. @throws SessiondError storage_failed */
   async close(): Promise<void> {
+    this.#closing = true;
+    const compacted = this.#compactor.stop();
     try {
       if (this.#error === null) await this.durable(this.#appendedSeq);
     } finally {
-      await this.#file.close().catch(() => undefined);
+      await this.#step;
+      await compacted;
+      await this.#segments.close();
     }
+  }
+
+  get #file(): SegmentFile {
+    return this.#segments.active;
   }
 
   async #write(): Promise<void> {
     this.#writing = true;
-    while (this.#error === null && this.#pending.length > 0) await this.#writePending();
+    while (this.#error === null && this.#pending.length > 0) {
+      await this.#writePending();
+      if (this.#error === null && !this.#closing && this.#file.end - this.#file.index.start >= this.#rollAt) await this.#roll();
+    }
     this.#writing = false;
   }
 
@@ -209,53 +241,84 @@ export class Journal {
     this.#pending = [];
     const bytes = Buffer.from(`${frames.map((frame) => frame.text).join("\n")}\n`);
     try {
-      await this.#file.write(this.#end, bytes);
+      await this.#file.file.write(this.#file.end, bytes);
     } catch (error) {
       this.#fail(error);
       return;
     }
     if (this.#error !== null) return;
     this.#indexBatch(frames);
-    this.#end += bytes.length;
+    this.#file.end += bytes.length;
     this.#writtenSeq = frames.at(-1)?.seq ?? this.#writtenSeq;
     this.#pendingBytes = this.#pending.reduce((sum, frame) => sum + frame.text.length, 0);
     this.counts.writes += 1;
     this.counts.bytes += bytes.length;
     this.#events.written(frames);
-    if (this.#pendingBytes <= limits.journal_pending_bytes_max) for (const wake of this.#drainWaiters.splice(0)) wake();
+    if (this.#pendingBytes <= this.#options.limits.journal_pending_bytes_max) for (const wake of this.#drainWaiters.splice(0)) wake();
     this.#syncIfAsked();
   }
 
   #indexBatch(frames: readonly EncodedFrame[]): void {
-    let offset = this.#end;
+    let offset = this.#file.end;
     for (const frame of frames) {
-      this.#scan.index.note(frame.seq, offset);
+      this.#file.index.note(frame.seq, offset);
       offset += Buffer.byteLength(frame.text) + 1;
     }
   }
 
+  /** Seal the full segment and go on in the next: the one is on disk, then the other, then it is written to. */
+  async #roll(): Promise<void> {
+    const after = this.#writtenSeq;
+    const { limits } = this.#options;
+    const header = headerLine({ after, at: this.#options.now(), epochs: this.#epochs, snapshot: this.#events.snapshot(after) });
+    if (Buffer.byteLength(header) > limits.snapshot_bytes_max) {
+      this.#rollAt += limits.segment_bytes_max;
+      return;
+    }
+    this.#rolling = true;
+    try {
+      while (this.#syncing !== null) await this.#syncing;
+      if (this.#error === null) await this.#sync();
+      if (this.#error !== null) return;
+      const file = await makeSegment(this.#options, after, header);
+      // Cut short meanwhile: nobody would let go of it.
+      if (this.#error !== null) return await file.file.close();
+      this.#segments.roll(after, file);
+      this.#syncedEnd = file.end;
+      this.#rollAt = limits.segment_bytes_max;
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#rolling = false;
+    }
+    this.#syncIfAsked();
+    if (this.#gate !== null) this.#compactor.kick(this.#gate);
+  }
+
   #syncIfAsked(): void {
-    if (this.#syncing || this.#error !== null) return;
-    if (!this.#durableWaiters.some((waiter) => waiter.seq <= this.#writtenSeq)) return;
-    this.#syncing = true;
-    const covered = { seq: this.#writtenSeq, end: this.#end };
-    this.#file.datasync().then(
+    if (this.#syncing !== null || this.#rolling || this.#error !== null) return;
+    if (this.#durable.any(this.#writtenSeq)) void this.#sync().then(() => this.#syncIfAsked());
+  }
+
+  /** Never rejects: it fails the journal. */
+  #sync(): Promise<void> {
+    const covered = { seq: this.#writtenSeq, end: this.#file.end };
+    const synced = this.#file.file.datasync().then(
       () => {
-        this.#syncing = false;
+        this.#syncing = null;
         if (this.#error !== null) return;
         this.counts.syncs += 1;
         this.#syncedSeq = covered.seq;
         this.#syncedEnd = covered.end;
-        const ready = this.#durableWaiters.filter((waiter) => waiter.seq <= covered.seq);
-        this.#durableWaiters = this.#durableWaiters.filter((waiter) => waiter.seq > covered.seq);
-        for (const waiter of ready) waiter.resolve();
-        this.#syncIfAsked();
+        this.#durable.reached(covered.seq);
       },
       (error: unknown) => {
-        this.#syncing = false;
+        this.#syncing = null;
         this.#fail(error);
       },
     );
+    this.#syncing = synced;
+    return synced;
   }
 
   #fail(cause: unknown): void {
@@ -263,36 +326,18 @@ export class Journal {
     this.#error = new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
     this.#pending = [];
     this.#pendingBytes = 0;
-    for (const waiter of this.#durableWaiters.splice(0)) waiter.reject(this.#error);
+    void this.#compactor.stop();
+    this.#durable.fail(this.#error);
     for (const wake of this.#drainWaiters.splice(0)) wake();
     this.#events.failed(this.#error);
   }
 }
 
-async function rewriteUnsynced(file: DiskFile, cut: CutPoint): Promise<void> {
-  if ((await file.size()) < cut.shown) throw new SessiondError("storage_failed", { reason: "the journal is shorter than what was shown" });
-  await file.truncate(cut.shown);
-  if (cut.shown > cut.synced) await file.write(cut.synced, await file.read(cut.synced, cut.shown - cut.synced));
-}
-
-/** A bad line in the middle: the whole file is kept under another name, the good part goes on. */
-async function keepGoodPart(
-  disk: Disk,
-  path: string,
-  end: number,
-  options: { now: number; setAside: (path: string, reason: string) => void },
-): Promise<DiskFile> {
-  const kept = `${path}.damaged-${options.now}`;
-  await disk.rename(path, kept);
-  options.setAside(kept, "a line in the middle of the journal cannot be read; what came before it was kept in use");
-  const source = await disk.open(kept, "read");
-  const target = await disk.open(path, "write");
-  const step = 1_048_576;
+async function typed<T>(work: () => Promise<T>): Promise<T> {
   try {
-    for (let position = 0; position < end; position += step) await target.write(position, await source.read(position, Math.min(step, end - position)));
-    await target.datasync();
-  } finally {
-    await source.close();
+    return await work();
+  } catch (cause) {
+    if (cause instanceof SessiondError) throw cause;
+    throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
   }
-  return target;
 }

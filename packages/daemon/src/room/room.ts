@@ -1,7 +1,9 @@
-import { limits, SessiondError, type Fault, type Frame } from "@sessiond/shared";
+import { SessiondError, type Fault, type Frame, type Limits } from "@sessiond/shared";
 import { diskReason } from "../disk.ts";
+import { Bell } from "./bell.ts";
 import type { EncodedFrame } from "./journal-file.ts";
 import type { Journal } from "./journal.ts";
+import { SeqWaiters } from "./seq-waiters.ts";
 
 /**
  * The fan-out of one log. Readers are cursors, not queues: a reader says what it has, is woken
@@ -43,25 +45,35 @@ export interface Reading {
   readonly told?: Fault | undefined;
 }
 
+/** A place in the log. Who holds one gets every frame behind it: nothing there is compacted before he has passed. */
+export interface Standing {
+  after: number;
+  /** True for a stream, which moves on as it is read. */
+  readonly live: boolean;
+}
+
 /** How a room's streams end: `complete`, or with an error for every reader. */
 export type RoomEnd = "complete" | SessiondError;
 
 export class Room {
+  readonly #limits: Limits;
   #journal: Journal;
   #window: EncodedFrame[] = [];
   #windowBytes = 0;
   #head: number;
   #fault: Fault | undefined;
   #end: RoomEnd | null = null;
-  #sleepers = new Set<() => void>();
-  #shownWaiters: { seq: number; resolve: () => void; reject: (error: SessiondError) => void }[] = [];
-  #readers = 0;
+  readonly #bell = new Bell();
+  readonly #shown = new SeqWaiters();
+  readonly #standing = new Set<Standing>();
+  readonly #moved = new Bell();
   #unreadWaiters: (() => void)[] = [];
   /** Many readers stand at the same place; they share one batch, and its encoding. */
   #latest: { after: number; last: number; frames: EncodedFrames } | null = null;
 
-  constructor(journal: Journal, head: number) {
+  constructor(journal: Journal, head: number, limits: Limits) {
     this.#journal = journal;
+    this.#limits = limits;
     this.#head = head;
   }
 
@@ -77,7 +89,7 @@ export class Room {
   /** Set or lift a fault; every reader gets a batch without frames that says so. */
   set fault(fault: Fault | undefined) {
     this.#fault = fault;
-    this.#wake();
+    this.#bell.ring();
   }
 
   /** Go on with another journal of the same log, after a fault. */
@@ -89,8 +101,13 @@ export class Room {
     return `${this.#journal.epoch}:${seq}`;
   }
 
+  /** Up to this seq frames were merged and dropped; 0 when nothing was. */
+  get compactedThrough(): number {
+    return this.#journal.compactedThrough;
+  }
+
   /** Why the cursor cannot be served, or null. */
-  judge(cursor: string): "unknown_epoch" | "beyond_end" | null {
+  judge(cursor: string): "unknown_epoch" | "beyond_end" | "too_old" | null {
     const [epoch = 0, seq = 0] = cursor.split(":").map(Number);
     return this.#journal.judge(epoch, seq, this.#head);
   }
@@ -101,91 +118,101 @@ export class Room {
       this.#windowBytes += frame.text.length;
     }
     let drop = 0;
-    while (this.#windowBytes > limits.window_bytes_max || this.#window.length - drop > limits.window_frames_max)
+    while (this.#windowBytes > this.#limits.window_bytes_max || this.#window.length - drop > this.#limits.window_frames_max)
       this.#windowBytes -= this.#window[drop++]?.text.length ?? 0;
     if (drop > 0) this.#window = this.#window.slice(drop);
     this.#head = frames.at(-1)?.seq ?? this.#head;
-    const shown = this.#shownWaiters.filter((waiter) => waiter.seq <= this.#head);
-    this.#shownWaiters = this.#shownWaiters.filter((waiter) => waiter.seq > this.#head);
-    for (const waiter of shown) waiter.resolve();
-    this.#wake();
+    this.#shown.reached(this.#head);
+    this.#bell.ring();
   }
 
   /** Resolves when the frame is shown. @throws SessiondError what `fail` was given */
   shown(seq: number): Promise<void> {
     if (seq <= this.#head) return Promise.resolve();
-    return new Promise((resolve, reject) => this.#shownWaiters.push({ seq, resolve, reject }));
+    return this.#shown.wait(seq);
   }
 
   /** What was not shown never will be. */
   failWaiters(error: SessiondError): void {
-    for (const waiter of this.#shownWaiters.splice(0)) waiter.reject(error);
+    this.#shown.fail(error);
   }
 
   /** No frame comes any more; readers get what is there, then the end. */
   end(how: RoomEnd): void {
     this.#end ??= how;
-    this.#wake();
+    this.#bell.ring();
+  }
+
+  /** Take a place, in the same step as the cursor is judged; `leave` it in any case. */
+  stand(after: number, live = true): Standing {
+    const standing = { after, live };
+    this.#standing.add(standing);
+    return standing;
+  }
+
+  leave(standing: Standing): void {
+    this.#standing.delete(standing);
+    this.#moved.ring();
+    if (this.#standing.size === 0) for (const resolve of this.#unreadWaiters.splice(0)) resolve();
   }
 
   /**
-   * Batches after `after`, until the room ends or `signal` aborts.
+   * Batches from a place on, until the room ends or `signal` aborts.
    *
    * @param ready  awaited before each batch: the reader's socket has room again
    * @param told   the fault that the reader knows of
    * @yields       batches of ascending seq without gap; one without frames announces a fault or its end
    * @throws       the error that the room ended with, or the signal's reason when it is a SessiondError
    */
-  async *read(after: number, signal: AbortSignal, { ready = () => Promise.resolve(), told }: Reading = {}): AsyncGenerator<RoomBatch> {
-    this.#readers += 1;
-    try {
-      yield* this.#follow(after, signal, ready, told);
-    } finally {
-      this.#readers -= 1;
-      if (this.#readers === 0) for (const resolve of this.#unreadWaiters.splice(0)) resolve();
-    }
-  }
-
-  /** Resolves when nobody reads: the journal's file can be let go. */
-  unread(): Promise<void> {
-    return this.#readers === 0 ? Promise.resolve() : new Promise((resolve) => this.#unreadWaiters.push(resolve));
-  }
-
-  async *#follow(after: number, signal: AbortSignal, ready: () => Promise<void>, told: Fault | undefined): AsyncGenerator<RoomBatch> {
+  async *read(standing: Standing, signal: AbortSignal, { ready = () => Promise.resolve(), told }: Reading = {}): AsyncGenerator<RoomBatch> {
     for (;;) {
       await ready();
       if (signal.aborted) break;
-      if (after < this.#head) {
-        const { last, frames } = await this.#take(after);
-        after = last;
+      if (standing.after < this.#head) {
+        const { last, frames } = await this.#take(standing.after);
+        standing.after = last;
+        this.#moved.ring();
         told = this.#fault;
-        yield this.#batch(after, frames);
+        yield this.#batch(last, frames);
       } else if (told !== this.#fault) {
         told = this.#fault;
-        yield this.#batch(after, new EncodedFrames([]));
+        yield this.#batch(standing.after, new EncodedFrames([]));
       } else if (this.#end !== null) {
         if (this.#end !== "complete") throw this.#end;
         return;
       } else {
-        await this.#change(signal);
+        await this.#bell.rung(signal);
       }
     }
     if (signal.reason instanceof SessiondError) throw signal.reason;
+  }
+
+  /** How many frames each reader lacks. */
+  get lags(): number[] {
+    return [...this.#standing].filter(({ live }) => live).map(({ after }) => this.#head - after);
+  }
+
+  /** Resolves when nobody reads: the journal's file can be let go. */
+  unread(): Promise<void> {
+    return this.#standing.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#unreadWaiters.push(resolve));
+  }
+
+  standsBefore(seq: number): boolean {
+    return [...this.#standing].some(({ after }) => after < seq);
+  }
+
+  /** Resolves when nobody stands before this frame any more, or the signal aborts. */
+  async passed(seq: number, signal: AbortSignal): Promise<void> {
+    while (this.standsBefore(seq) && !signal.aborted) await this.#moved.rung(signal);
   }
 
   /** Frames after `after`, from memory or disk, bounded in number and bytes. */
   async page(after: number, count: number, bytes: number): Promise<EncodedFrame[]> {
     const first = this.#window[0]?.seq ?? Number.POSITIVE_INFINITY;
     if (after + 1 < first) {
-      const journal = this.#journal;
-      const frames = await journal.read(after, Math.min(count, this.#head - after), bytes).catch((cause: unknown) => {
-        // Another file has taken its place meanwhile.
-        if (journal !== this.#journal) return null;
-        throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
-      });
-      if (frames === null) return this.page(after, count, bytes);
+      const frames = await this.#fromDisk((journal) => journal.read(after, { count: Math.min(count, this.#head - after), bytes }));
       // The file may hold frames that are written and not yet shown.
-      return frames.filter((frame) => frame.seq <= this.#head);
+      return frames === null ? this.page(after, count, bytes) : frames.filter((frame) => frame.seq <= this.#head);
     }
     const frames: EncodedFrame[] = [];
     let taken = 0;
@@ -198,9 +225,37 @@ export class Room {
     return frames;
   }
 
+  /** The frames before `before`, ascending, from memory or disk; fewer than asked for where the one ends and the other begins. */
+  async pageBefore(before: number, count: number, bytes: number): Promise<EncodedFrame[]> {
+    const end = Math.min(before, this.#head + 1);
+    const first = this.#window[0]?.seq ?? Number.POSITIVE_INFINITY;
+    if (end <= first) {
+      const frames = await this.#fromDisk((journal) => journal.readBefore(end, { count, bytes }));
+      return frames ?? this.pageBefore(before, count, bytes);
+    }
+    const frames: EncodedFrame[] = [];
+    let taken = 0;
+    for (let index = end - 1 - first; index >= 0 && frames.length < count; index--) {
+      const frame = this.#window[index];
+      if (frame === undefined || (frames.length > 0 && taken + frame.text.length > bytes)) break;
+      frames.push(frame);
+      taken += frame.text.length;
+    }
+    return frames.toReversed();
+  }
+
+  /** @returns null when another file has taken its place meanwhile */
+  async #fromDisk(read: (journal: Journal) => Promise<EncodedFrame[]>): Promise<EncodedFrame[] | null> {
+    const journal = this.#journal;
+    return read(journal).catch((cause: unknown) => {
+      if (journal !== this.#journal) return null;
+      throw cause instanceof SessiondError ? cause : new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
+    });
+  }
+
   async #take(after: number): Promise<{ last: number; frames: EncodedFrames }> {
     if (this.#latest?.after === after) return this.#latest;
-    const frames = await this.page(after, limits.batch_frames_max, limits.batch_bytes_max);
+    const frames = await this.page(after, this.#limits.batch_frames_max, this.#limits.batch_bytes_max);
     const last = frames.at(-1);
     if (last === undefined) throw new SessiondError("storage_failed", { reason: "the journal lacks frames that were shown" });
     const taken = { after, last: last.seq, frames: new EncodedFrames(frames.map((frame) => frame.text)) };
@@ -210,24 +265,5 @@ export class Room {
 
   #batch(seq: number, frames: EncodedFrames): RoomBatch {
     return { cursor: this.cursor(seq), head: this.#head, frames, ...(this.#fault && { fault: this.#fault }) };
-  }
-
-  #wake(): void {
-    const sleepers = this.#sleepers;
-    this.#sleepers = new Set();
-    for (const wake of sleepers) wake();
-  }
-
-  #change(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        signal.removeEventListener("abort", wake);
-        this.#sleepers.delete(wake);
-        resolve();
-      };
-      this.#sleepers.add(wake);
-      signal.addEventListener("abort", wake, { once: true });
-      if (signal.aborted) wake();
-    });
   }
 }

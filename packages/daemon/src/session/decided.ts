@@ -1,4 +1,4 @@
-import { emptyState, limits, reduce, type EventOf, type Frame, type SessionState } from "@sessiond/shared";
+import { emptyState, limits, reduce, type Became, type EventOf, type Frame, type SessionState } from "@sessiond/shared";
 
 /**
  * What verbs decide on: the public state, and what only the daemon remembers, folded from the
@@ -7,7 +7,7 @@ import { emptyState, limits, reduce, type EventOf, type Frame, type SessionState
 export interface KnownPrompt {
   readonly digest: string;
   readonly seq: number;
-  readonly became: "started" | "queued";
+  readonly became: Became;
   readonly turnId?: string;
   /** How it ended, in a word; absent while it is queued. */
   readonly outcome?: string;
@@ -23,7 +23,7 @@ export interface Decided {
   readonly state: SessionState;
   readonly prompts: ReadonlyMap<string, KnownPrompt>;
   readonly outcomes: ReadonlyMap<string, ApprovalOutcome>;
-  /** Seq of the last frame of each life that is over. */
+  /** Seq of the last frame of each life that is over, the newest ones. */
   readonly ends: ReadonlyMap<number, number>;
 }
 
@@ -34,7 +34,7 @@ export function decide(decided: Decided, frame: Frame): Decided {
     state: reduce(decided.state, frame),
     prompts: foldPrompts(decided.prompts, frame),
     outcomes: foldOutcomes(decided.outcomes, frame),
-    ends: frame.event.type === "session_stopped" ? new Map(decided.ends).set(frame.event.life, frame.seq) : decided.ends,
+    ends: frame.event.type === "session_stopped" ? remember(decided.ends, frame.event.life, frame.seq, limits.lives_remembered) : decided.ends,
   };
 }
 
@@ -76,7 +76,7 @@ function outcomeOf(event: EventOf<"approval_resolved">): ApprovalOutcome {
 const isEnded = (prompt: KnownPrompt): boolean => prompt.outcome !== undefined;
 
 /** Adds at the end; beyond `max` the oldest that may go goes. A Map keeps the order of insertion. */
-function remember<V>(map: ReadonlyMap<string, V>, key: string, value: V, max: number, mayGo: (value: V) => boolean = () => true): ReadonlyMap<string, V> {
+function remember<K, V>(map: ReadonlyMap<K, V>, key: K, value: V, max: number, mayGo: (value: V) => boolean = () => true): ReadonlyMap<K, V> {
   const next = new Map(map).set(key, value);
   for (const [oldest, kept] of next) {
     if (next.size <= max) break;

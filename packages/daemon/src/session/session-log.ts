@@ -1,11 +1,14 @@
-import { frameSchema, limits, SessiondError, type Frame, type SessionEvent, type SessionInfo } from "@sessiond/shared";
-import { Transcript } from "../agents/transcript.ts";
+import { frameSchema, limits, SessiondError, type Frame, type Limits, type SessionEvent, type SessionInfo } from "@sessiond/shared";
+import type { Transcript } from "../agents/transcript.ts";
 import type { Clock } from "../clock.ts";
+import type { Counters } from "../counters.ts";
 import type { Disk } from "../disk.ts";
 import type { EncodedFrame } from "../room/journal-file.ts";
-import { Journal } from "../room/journal.ts";
+import { Journal, type JournalOptions } from "../room/journal.ts";
 import { Room } from "../room/room.ts";
 import { decide, nothingDecided, type Decided } from "./decided.ts";
+import { fromSnapshot, snapshotOf } from "./decided-snapshot.ts";
+import { KeptTranscript } from "./kept-transcript.ts";
 
 /**
  * The one writer of a session. `apply` numbers an event, folds it into what is decided and hands
@@ -18,30 +21,48 @@ export interface LogOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly setAside: (path: string, reason: string) => void;
+  readonly counters: Counters;
+  readonly limits: Limits;
+  /** A compaction that failed. */
+  readonly report: (error: unknown) => void;
 }
 
 export class SessionLog {
   readonly room: Room;
   decided: Decided;
-  transcript: Transcript;
   /** Told once a fault, after `decided` has gone back to what is shown. */
   onFault: (error: SessiondError) => void = () => undefined;
+  /** Told each time that `shown`, or the room's fault, has changed. */
+  onShown: () => void = () => undefined;
   #shown: Decided;
+  #newestAt: number;
   /** Decided and not yet written. */
-  #unshown: { seq: number; decided: Decided }[] = [];
+  #unshown: { seq: number; event: SessionEvent; decided: Decided }[] = [];
   #journal: Journal;
   readonly #options: LogOptions;
   readonly #writable: boolean;
+  readonly #transcript: KeptTranscript;
 
   private constructor(options: LogOptions, opened: Opened, writable: boolean) {
     this.#options = options;
     this.#journal = opened.journal;
     this.#writable = writable;
     this.decided = this.#shown = opened.decided;
-    this.transcript = opened.transcript;
-    this.room = new Room(opened.journal, opened.decided.state.seq);
-    opened.listeners.written = (frames) => this.#written(frames);
-    opened.listeners.failed = (error) => this.#failed(error);
+    this.#newestAt = opened.newestAt;
+    this.room = new Room(opened.journal, opened.decided.state.seq, options.limits);
+    this.#transcript = new KeptTranscript({
+      begin: () => this.#beginTranscript(),
+      charsMax: options.limits.transcript_kept_chars_max,
+      counters: options.counters,
+    });
+    this.#listen(opened);
+  }
+
+  #listen({ journal, listeners }: Opened): void {
+    listeners.written = (frames) => this.#written(frames);
+    listeners.failed = (error) => this.#failed(error);
+    listeners.snapshot = () => snapshotOf(this.#shown, this.#newestAt);
+    if (this.#writable) journal.compactBehind(this.room);
   }
 
   /** Open for writing, under a new epoch. @throws SessiondError storage_failed */
@@ -52,14 +73,29 @@ export class SessionLog {
 
   /** The log of a stopped session: read, never written. */
   static async openForReading(options: LogOptions): Promise<SessionLog> {
-    const fold = new Fold(options.sessionId);
-    const journal = await Journal.openForReading(options.disk, options.directory, (frame) => fold.take(frame));
-    return new SessionLog(options, { journal, decided: fold.decided, transcript: fold.transcript, listeners: silent() }, false);
+    const fold = new Fold(options);
+    const journal = await Journal.openForReading(journalOptions(options), fold);
+    return new SessionLog(options, { journal, decided: fold.decided, newestAt: fold.newestAt, listeners: silent(fold) }, false);
   }
 
   /** What clients may see. */
   get shown(): Decided {
     return this.#shown;
+  }
+
+  /** True when lines at its end could not be read; of one that is open for writing they are cut off. */
+  get damaged(): boolean {
+    return this.#journal.damage !== "none";
+  }
+
+  /** When the newest frame was made. */
+  get newestAt(): number {
+    return this.#newestAt;
+  }
+
+  /** Everything said and done so far, for the agent, until the turn has ended. @throws SessiondError storage_failed */
+  transcript(): Promise<Transcript> {
+    return this.#transcript.get();
   }
 
   get counts(): Journal["counts"] {
@@ -80,14 +116,21 @@ export class SessionLog {
       throw new SessiondError("limit_reached", { limit: "journal_line_bytes_max", value: limits.journal_line_bytes_max, unit: "bytes" });
     this.#journal.append({ seq: frame.seq, text });
     this.decided = decide(this.decided, frame);
-    this.transcript.fold(frame.event);
-    this.#unshown.push({ seq: frame.seq, decided: this.decided });
+    this.#newestAt = frame.at;
+    this.#transcript.fold(frame.event);
+    this.#options.counters.framesEncoded += 1;
+    this.#unshown.push({ seq: frame.seq, event: frame.event, decided: this.decided });
     return frame.seq;
   }
 
   /** Resolves when the frame is on disk and shown. @throws SessiondError storage_failed */
   durable(seq: number): Promise<void> {
     return this.#journal.durable(seq);
+  }
+
+  /** Resolves when the journal has nothing under way. */
+  idle(): Promise<void> {
+    return this.#journal.idle();
   }
 
   drained(): Promise<void> {
@@ -103,12 +146,12 @@ export class SessionLog {
     const failed = this.#journal;
     await failed.settled();
     const { opened } = await openJournal(this.#options, failed.cutPoint);
-    opened.listeners.written = (frames) => this.#written(frames);
-    opened.listeners.failed = (error) => this.#failed(error);
     this.#journal = this.room.journal = opened.journal;
     this.decided = this.#shown = opened.decided;
-    this.transcript = opened.transcript;
+    this.#transcript.forget();
+    this.#listen(opened);
     this.room.fault = undefined;
+    this.onShown();
     void failed.close().catch(() => undefined);
   }
 
@@ -117,68 +160,113 @@ export class SessionLog {
     return this.#journal.close();
   }
 
+  #beginTranscript() {
+    const { seq } = this.#shown.state;
+    const standing = this.room.stand(seq, false);
+    return { frames: this.#journal.frames(seq), unwritten: this.#unshown.map(({ event }) => event), done: () => this.room.leave(standing) };
+  }
+
   #written(frames: readonly EncodedFrame[]): void {
     const last = frames.at(-1)?.seq ?? 0;
     let count = 0;
-    for (let next = this.#unshown[count]; next !== undefined && next.seq <= last; next = this.#unshown[++count]) this.#shown = next.decided;
+    for (let next = this.#unshown[count]; next !== undefined && next.seq <= last; next = this.#unshown[++count]) {
+      this.#shown = next.decided;
+      if (next.event.type === "turn_ended") this.#options.counters.turnEnded(next.event.stop_reason, next.event.usage);
+    }
+    this.#options.counters.framesShown += count;
     this.#unshown = this.#unshown.slice(count);
     this.room.publish(frames);
+    this.onShown();
   }
 
   #failed(error: SessiondError): void {
     this.#unshown = [];
     this.decided = this.#shown;
+    this.#transcript.forget();
     this.room.fault = { code: "storage_failed", reason: String(error.detail["reason"]), since: this.#options.clock.now() };
     this.room.failWaiters(error);
     this.onFault(error);
+    this.onShown();
   }
 }
 
 /** Facts of a session as they are shown. */
-export function infoOf(log: SessionLog, createdAt: number): SessionInfo {
-  const { messages: _messages, messages_chars: _chars, older_before: _older, tools_in_progress: _tools, ...state } = log.shown.state;
+export function infoOf(log: SessionLog, facts: SessionFacts): SessionInfo {
+  const { messages: _messages, messages_chars: _chars, older_before: _older, ...state } = log.shown.state;
   const fault = log.room.fault;
-  return { ...state, cursor: log.room.cursor(state.seq), created_at: createdAt, ...(fault && { fault }) };
+  const active_tool = state.calls.find((call) => call.status === "in_progress") ?? null;
+  return { ...state, ...facts, rules: [...state.rules, ...facts.rules], active_tool, mode: null, cursor: log.room.cursor(state.seq), ...(fault && { fault }) };
 }
+
+/** What `session_info` tells that is not in the journal. `rules`: those of the workdir. */
+export type SessionFacts = Pick<SessionInfo, "created_at" | "stable" | "env_names" | "rules">;
 
 interface Listeners {
   written: (frames: readonly EncodedFrame[]) => void;
   failed: (error: SessiondError) => void;
+  snapshot: (after: number) => unknown;
 }
 
 interface Opened {
   readonly journal: Journal;
   readonly decided: Decided;
-  readonly transcript: Transcript;
+  readonly newestAt: number;
   /** Filled in by the log: nothing is appended before. */
   readonly listeners: Listeners;
 }
 
-const silent = (): Listeners => ({ written: () => undefined, failed: () => undefined });
+const silent = (fold: Fold): Listeners => ({ written: () => undefined, failed: () => undefined, snapshot: (after) => fold.snapshot(after) });
 
 class Fold {
   decided: Decided;
-  readonly transcript = new Transcript();
+  newestAt = 0;
+  readonly #options: LogOptions;
 
-  constructor(sessionId: string) {
-    this.decided = nothingDecided(sessionId);
+  constructor(options: LogOptions) {
+    this.decided = nothingDecided(options.sessionId);
+    this.#options = options;
   }
 
-  take(frame: Frame): void {
+  restore(snapshot: unknown, seq: number): boolean {
+    const restored = fromSnapshot(snapshot, { sessionId: this.#options.sessionId, seq });
+    if (restored === null) return false;
+    this.decided = restored.decided;
+    this.newestAt = restored.at;
+    return true;
+  }
+
+  visit(frame: Frame): void {
+    this.#options.counters.framesDecoded += 1;
+    this.newestAt = frame.at;
     this.decided = decide(this.decided, frame);
-    this.transcript.fold(frame.event);
+  }
+
+  snapshot(seq: number): unknown {
+    this.decided = { ...this.decided, state: { ...this.decided.state, seq } };
+    return snapshotOf(this.decided, this.newestAt);
   }
 }
 
+const journalOptions = ({ disk, directory, limits, clock, report }: LogOptions): JournalOptions => ({
+  disk,
+  directory,
+  limits,
+  report,
+  now: () => clock.now(),
+});
+
 async function openJournal(options: LogOptions, cut?: Journal["cutPoint"]): Promise<{ opened: Opened; damage: string }> {
-  const fold = new Fold(options.sessionId);
-  const listeners = silent();
-  const { journal, damage } = await Journal.open(options.disk, options.directory, {
-    visit: (frame) => fold.take(frame),
-    events: { written: (frames) => listeners.written(frames), failed: (error) => listeners.failed(error) },
-    now: options.clock.now(),
+  const fold = new Fold(options);
+  const listeners = silent(fold);
+  const { journal, damage } = await Journal.open(journalOptions(options), {
+    fold,
+    events: {
+      written: (frames) => listeners.written(frames),
+      failed: (error) => listeners.failed(error),
+      snapshot: (after) => listeners.snapshot(after),
+    },
     setAside: options.setAside,
     ...(cut && { cut }),
   });
-  return { opened: { journal, decided: fold.decided, transcript: fold.transcript, listeners }, damage };
+  return { opened: { journal, decided: fold.decided, newestAt: fold.newestAt, listeners }, damage };
 }

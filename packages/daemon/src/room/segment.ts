@@ -1,0 +1,110 @@
+import { join } from "node:path";
+import { limits, type Frame } from "@sessiond/shared";
+import type { Disk, DiskFile } from "../disk.ts";
+import { kindOf, linesFrom, parseLine, SparseIndex, type Epoch } from "./journal-file.ts";
+import type { SegmentFile } from "./segment-file.ts";
+
+/**
+ * A journal is a row of files. The first is `journal`; each later one, `journal-<after>`, begins
+ * behind frame `after` with a header: the epochs so far, and a snapshot of what the frames before
+ * it fold to. So the newest is all that a start reads. Older ones are sealed: they are never
+ * written to, only replaced as a whole by what compaction leaves of them.
+ *
+ *     {"after":41,"at":17000,"epochs":[{"epoch":1,"after":0}],"snapshot":{…}}
+ *     {"after":41,"compacted":true,"at":17000,"epoch":1}          dense no more; nothing begins here
+ *
+ * A header is synced before anything behind it is written, so an unfinished one has nothing to lose.
+ */
+export interface Header {
+  readonly after: number;
+  readonly epochs: readonly Epoch[];
+  /** What `JournalEvents.snapshot` gave; undefined at the very beginning, and where it was compacted. */
+  readonly snapshot?: unknown;
+  readonly compacted: boolean;
+  /** Where its lines begin. */
+  readonly end: number;
+}
+
+const first = "journal";
+export const segmentPath = (directory: string, after: number): string => join(directory, after === 0 ? first : `${first}-${after}`);
+export const temporaryPath = (directory: string, after: number): string => `${segmentPath(directory, after)}.compact`;
+
+/** @returns what the name of a segment says; null for any other file */
+export function afterOf(name: string): number | null {
+  if (name === first) return 0;
+  const after = /^journal-([1-9]\d{0,14})$/.exec(name)?.[1];
+  return after === undefined ? null : Number(after);
+}
+
+export const isTemporary = (name: string): boolean => name.endsWith(".compact") && afterOf(name.slice(0, -".compact".length)) !== null;
+
+export const headerLine = (header: { after: number; at: number; epochs: readonly Epoch[]; snapshot: unknown }): string => `${JSON.stringify(header)}\n`;
+export const compactedHeaderLine = (header: { after: number; at: number; epoch: number }): string =>
+  `${JSON.stringify({ after: header.after, compacted: true, at: header.at, epoch: header.epoch })}\n`;
+
+/**
+ * @param after  what the file's name says
+ * @returns `torn`: it was never finished. `malformed`: it is no header of this segment
+ */
+export async function readHeader(file: DiskFile, after: number): Promise<Header | "torn" | "malformed"> {
+  const size = await file.size();
+  const begins = (await file.read(0, prefix.length)).toString("utf8");
+  if (after === 0 && begins !== prefix) return { after, epochs: [], compacted: false, end: 0 };
+  // A snapshot may be longer than any frame; its epochs come on top.
+  for await (const line of linesFrom(file, 0, size, { longest: longestHeader })) {
+    // The first segment has one only after a compaction, which puts it there whole.
+    if (!line.whole) return size <= longestHeader && after > 0 ? "torn" : "malformed";
+    const value = parseLine(line.text);
+    return (value && headerOf(value, after, line.end)) ?? "malformed";
+  }
+  return "torn";
+}
+
+const prefix = '{"after":';
+const longestHeader = limits.snapshot_bytes_max + 1_048_576;
+const isEpoch = (value: unknown): value is Epoch =>
+  typeof value === "object" && value !== null && "epoch" in value && Number.isInteger(value.epoch) && "after" in value && Number.isInteger(value.after);
+
+function headerOf(value: Record<string, unknown>, after: number, end: number): Header | null {
+  if (value["after"] !== after) return null;
+  // The ends of the epochs before went with the frames; a cursor of theirs is too old.
+  if (value["compacted"] === true) return { after, epochs: [{ epoch: Number(value["epoch"]), after }], compacted: true, end };
+  const epochs = value["epochs"];
+  if (!Array.isArray(epochs) || !epochs.every(isEpoch) || value["snapshot"] === undefined) return null;
+  return { after, epochs, snapshot: value["snapshot"], compacted: false, end };
+}
+
+/** True when the file begins with the header of a compacted segment; reads its first bytes only. */
+export const isCompacted = async (file: DiskFile): Promise<boolean> => /^\{"after":\d+,"compacted":true,/.test((await file.read(0, 64)).toString("utf8"));
+
+/** A new segment, on disk with its header and its name when this resolves. @throws what the disk throws */
+export async function makeSegment({ disk, directory }: { disk: Disk; directory: string }, after: number, header: string): Promise<SegmentFile> {
+  const file = await disk.open(segmentPath(directory, after), "write");
+  try {
+    const bytes = Buffer.from(header);
+    // Of an earlier try.
+    await file.truncate(0);
+    await file.write(0, bytes);
+    await file.datasync();
+    await disk.syncDirectory(directory);
+    return { file, index: new SparseIndex(bytes.length), end: bytes.length, bad: new Set() };
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The frames of a segment that can be read, from its beginning, past those that cannot. @throws what the disk throws */
+export async function* framesIn(disk: Disk, path: string, after: number): AsyncGenerator<Frame> {
+  const file = await disk.open(path, "read");
+  try {
+    const header = await readHeader(file, after);
+    if (typeof header === "string") return;
+    for await (const line of linesFrom(file, header.end, await file.size())) {
+      const kind = line.text.startsWith('{"seq":') ? kindOf(line) : null;
+      if (kind !== null && "frame" in kind) yield kind.frame;
+    }
+  } finally {
+    await file.close();
+  }
+}
