@@ -47,6 +47,34 @@ test("B18 B21 B26 over the socket: started before the agent speaks, repeated onc
   expect(rig.kind.turns).toHaveLength(1);
 });
 
+test("B14 B16 B19 over the socket: taken by force, asked for, yielded, steered and edited, with one order of frames for both", async () => {
+  const rig = await Rig.start();
+  await using one = (await client(rig, "editor")).host;
+  await using two = (await client(rig, "terminal")).host;
+  const editor = await (await one.sessionForWorkdir(rig.workdir)).attach({ as: "driver", label: "editor" });
+  const terminal = await (await two.sessionForWorkdir(rig.workdir)).attach({ as: "driver", label: "terminal", force: true });
+  while (editor.role !== "viewer") await editor.changed();
+  await expect(editor.sendPrompt("mine")).rejects.toMatchObject({ code: "not_driver", detail: { driver: "terminal" } });
+  await terminal.sendPrompt("work");
+  const turn = await rig.kind.turn();
+  const id = promptId();
+  expect(await terminal.sendPrompt("left", { promptId: id, whenBusy: "steer" })).toMatchObject({ became: "steering" });
+  await terminal.editPrompt(id, "right");
+  expect(turn.takeSteering()).toBe(1);
+  const asking = editor.takeDriver({ how: "ask" });
+  while (terminal.state.driver_requests.length === 0) await terminal.changed();
+  await terminal.yieldDriver();
+  await asking;
+  expect([editor.role, terminal.role]).toEqual(["driver", "viewer"]);
+  await editor.sendPrompt("instead", { whenBusy: "interrupt" });
+  expect((await rig.kind.turn()).text).toBe("instead");
+  const { seq } = await rig.info();
+  for (const seat of [editor, terminal]) while (seat.state.seq < seq) await seat.changed();
+  expect(editor.state.messages).toEqual(terminal.state.messages);
+  expect(editor.state.messages.map((message) => message.text)).toEqual(["work", "right", "instead"]);
+  expect(eventsOf(await rig.journal(), "driver_changed").map(({ cause }) => cause)).toEqual(["forced", "yielded"]);
+});
+
 test("B30 over the socket the bytes of every frame are the journal's line", async () => {
   const rig = await Rig.start({ script: { auto: (turn) => void turn.say('quotes " and \u2028 and \ud83d\ude00 and "frames":[]').then(() => turn.end()) } });
   const texts: string[] = [];

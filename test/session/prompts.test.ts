@@ -212,3 +212,82 @@ test("B23 a restart holds the queue: nothing of it runs until it is released", a
   await back.release();
   expect((await after.kind.turn()).text).toBe("two");
 });
+
+test("B23 a queued prompt is edited by id until it runs, held or not; the turn and the transcript get what it says then", async () => {
+  const rig = await Rig.start();
+  const secret = "editor".padEnd(24, "_");
+  const driver = await rig.driver("editor", { secret });
+  const { turn_id = "" } = await driver.prompt("one");
+  const [two, three] = [promptId(), promptId()];
+  const accepted = await driver.prompt("two", { id: two });
+  await driver.prompt("three", { id: three, whenBusy: "steer" });
+  await driver.edit(two, "two, but better");
+  const repeated = (await rig.lines()).length;
+  await driver.edit(two, "two, but better");
+  expect(await rig.lines()).toHaveLength(repeated);
+  expect((await rig.info()).queue.map(({ parts }) => parts[0]?.text)).toEqual(["two, but better", "three"]);
+  expect(eventsOf(await rig.journal(), "prompt_edited")).toMatchObject([{ prompt_id: two, by: { label: "editor" } }]);
+  // A repeat of the call that sent it is that call still.
+  expect(await driver.prompt("two", { id: two })).toEqual(accepted);
+  await expect(driver.prompt("two, but better", { id: two })).rejects.toMatchObject({ code: "conflict" });
+
+  await rig.interrupt(turn_id);
+  await driver.edit(three, "three, later");
+  const after = await rig.crash();
+  const back = await after.driver("editor", { secret });
+  await back.edit(three, "three, much later");
+  await back.release();
+  for (const text of ["three, much later", "two, but better"]) {
+    const turn = await after.kind.turn();
+    expect(turn.text).toBe(text);
+    expect((await turn.context.transcript()).entries.at(-1)).toMatchObject({ type: "user", parts: [{ text }] });
+    turn.end();
+  }
+  await back.event("turn_ended", 2);
+  expect(back.state.messages.flatMap((message) => (message.type === "user" ? [message.text] : []))).toEqual(["one", "three, much later", "two, but better"]);
+});
+
+test("B23 what steers can be edited until the agent comes for it", async () => {
+  const rig = await Rig.start();
+  const driver = await rig.driver();
+  await driver.prompt("one");
+  const turn = await rig.kind.turn();
+  const id = promptId();
+  await driver.prompt("left", { id, whenBusy: "steer" });
+  await driver.edit(id, "right");
+  expect(turn.takeSteering()).toBe(1);
+  await expect(driver.edit(id, "up")).rejects.toMatchObject({ code: "prompt_gone", detail: { outcome: "delivered" } });
+  expect((await turn.context.transcript()).entries.at(-1)).toMatchObject({ type: "user", parts: [{ text: "right" }] });
+});
+
+test("B23 a prompt that was delivered, withdrawn or never sent cannot be edited: prompt_gone tells the outcome, and nothing has changed", async () => {
+  const rig = await Rig.start();
+  const driver = await rig.driver();
+  const [one, two] = [promptId(), promptId()];
+  await driver.prompt("one", { id: one });
+  await driver.prompt("two", { id: two });
+  await driver.withdraw(two);
+  const before = await rig.lines();
+  await expect(driver.edit(one, "else")).rejects.toMatchObject({ code: "prompt_gone", detail: { outcome: "delivered" } });
+  await expect(driver.edit(two, "else")).rejects.toMatchObject({ code: "prompt_gone", detail: { outcome: "withdrawn" } });
+  await expect(driver.edit(promptId(), "else")).rejects.toMatchObject({ code: "prompt_gone" });
+  expect(await rig.lines()).toEqual(before);
+  expect((await rig.kind.turn()).text).toBe("one");
+});
+
+test("B20 an edited prompt has the limits of a new one: its own bytes, and those of the queue with the depth", async () => {
+  const rig = await Rig.start({ limits: { prompt_bytes_max: 100, queue_bytes_max: 150 } });
+  const driver = await rig.driver();
+  await driver.prompt("work");
+  const [one, two] = [promptId(), promptId()];
+  await driver.prompt("1".repeat(80), { id: one });
+  await driver.prompt("2", { id: two });
+  const before = await rig.lines();
+  await expect(driver.edit(two, "2".repeat(101))).rejects.toMatchObject({ code: "limit_reached", detail: { limit: "prompt_bytes_max", value: 100, got: 101 } });
+  await expect(driver.edit(two, "2".repeat(71))).rejects.toMatchObject({ code: "queue_full", detail: { limit: "queue_bytes_max", depth: 2, value: 150 } });
+  expect(await rig.lines()).toEqual(before);
+  // Its own old content does not count.
+  await driver.edit(two, "2".repeat(70));
+  await driver.edit(one, "1".repeat(79));
+  expect((await rig.info()).queue.map(({ parts }) => parts[0]?.text.length)).toEqual([79, 70]);
+});

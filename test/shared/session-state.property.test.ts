@@ -74,6 +74,30 @@ test("B31 what is dropped from the front is told: older_before names the oldest 
   );
 });
 
+test("B28 a question has a deadline exactly while a policy refuses and no driver is seated and connected; its time never grows", () => {
+  let ran = 0;
+  fc.assert(
+    fc.property(legalFrames(400), (frames) => {
+      let state = empty;
+      for (const frame of frames) {
+        const before = state;
+        state = reduce(state, frame);
+        const attended = state.seats.some((seat) => seat.role === "driver" && seat.connected);
+        for (const { approval_id, deadline, remaining_ms } of state.approvals) {
+          expect(deadline !== undefined).toBe(state.policy.type === "reject_after" && !attended);
+          expect(remaining_ms !== undefined).toBe(state.policy.type === "reject_after");
+          if (deadline !== undefined) ran += 1;
+          const left = before.approvals.find((open) => open.approval_id === approval_id)?.remaining_ms;
+          if (remaining_ms === undefined || left === undefined || state.policy !== before.policy) continue;
+          expect(remaining_ms).toBeLessThanOrEqual(left);
+        }
+      }
+    }),
+    { numRuns: 60, endOnFailure: true },
+  );
+  expect(ran).toBeGreaterThan(0);
+});
+
 test("B31 of more messages than are kept the newest 200 stay", () => {
   const at = 1_000;
   const notices = Array.from({ length: 260 }, (_, index): Frame => ({

@@ -26,16 +26,31 @@ export interface DriverOptions extends Partial<Omit<OpenaiOptions, "limits">> {
   readonly named?: string;
   readonly judge?: Judge;
   readonly transcript?: Transcript;
+  /** What the session was started with. */
+  readonly given?: Readonly<Record<string, string>>;
 }
+
+const promptIdOf = (count: number): string => `prm_${String(count).padStart(22, "0")}`;
 
 export class AgentDriver {
   readonly workdir: string;
   readonly transcript: Transcript;
   readonly agent: Agent;
   readonly #judge: Judge;
+  /** Sent to steer, and not delivered yet. */
+  readonly steering: { readonly prompt_id: string; readonly parts: { type: "text"; text: string }[] }[] = [];
   #turns = 0;
+  #prompts = 0;
 
-  constructor({ workdir = tempDir(), limits = {}, named = "practice", judge = allow, transcript = new Transcript(), ...options }: DriverOptions = {}) {
+  constructor({
+    workdir = tempDir(),
+    limits = {},
+    named = "practice",
+    judge = allow,
+    transcript = new Transcript(),
+    given = {},
+    ...options
+  }: DriverOptions = {}) {
     this.workdir = workdir;
     this.transcript = transcript;
     this.#judge = judge;
@@ -47,18 +62,25 @@ export class AgentDriver {
       ...options,
       limits: { ...defaults, kill_wait_ms: 500, ...limits },
     });
-    this.agent = kind.create({ sessionId: "ses_x", workdir, model: named, transcript: this.transcript });
+    this.agent = kind.create({ sessionId: "ses_x", workdir, model: named, env: given, transcript: () => Promise.resolve(this.transcript) });
   }
 
   /** Begin a turn with this prompt. */
   prompt(text: string): DrivenTurn {
     this.#turns += 1;
+    this.#prompts += 1;
     const turn_id = `trn_${String(this.#turns).padStart(22, "0")}`;
-    const prompt_id = `prm_${String(this.#turns).padStart(22, "0")}`;
+    const prompt_id = promptIdOf(this.#prompts);
     const parts = [{ type: "text" as const, text }];
     this.transcript.fold({ type: "prompt_accepted", prompt_id, parts, digest: "", when_busy: "queue", became: "started", by: { label: "test" } });
     this.transcript.fold({ type: "prompt_delivered", prompt_id, turn_id });
     return new DrivenTurn(this, { turnId: turn_id, parts, judge: this.#judge });
+  }
+
+  /** Send a prompt that steers the running turn: it is delivered when the agent comes for it. */
+  steer(text: string): void {
+    this.#prompts += 1;
+    this.steering.push({ prompt_id: promptIdOf(this.#prompts), parts: [{ type: "text", text }] });
   }
 
   /** Take up the last turn, as after a restart. */
@@ -86,7 +108,23 @@ export class DrivenTurn {
       const aborted = new Promise<Answer>((resolve) => this.#abort.signal.addEventListener("abort", () => resolve({ allowed: false, reason: "interrupted" })));
       return Promise.race([aborted, Promise.resolve().then(() => judge(question))]);
     };
-    const turn = { turnId, signal: this.#abort.signal, ask };
+    const takeSteering = (): number => {
+      const taken = this.#abort.signal.aborted ? [] : driver.steering.splice(0);
+      for (const { prompt_id, parts: steered } of taken) {
+        driver.transcript.fold({
+          type: "prompt_accepted",
+          prompt_id,
+          parts: steered,
+          digest: "",
+          when_busy: "steer",
+          became: "steering",
+          by: { label: "test" },
+        });
+        driver.transcript.fold({ type: "prompt_delivered", prompt_id, turn_id: turnId });
+      }
+      return taken.length;
+    };
+    const turn = { turnId, signal: this.#abort.signal, ask, takeSteering };
     this.ended = this.#play(parts === null ? driver.agent.resume(turn) : driver.agent.prompt(parts, turn));
   }
 

@@ -51,6 +51,11 @@ export class CommandHouse {
     return path;
   }
 
+  /** What a terminal runs. */
+  command(...args: readonly string[]): string[] {
+    return [process.execPath, bin, ...args];
+  }
+
   start(cwd: string, args: readonly string[], input = ""): Running {
     const child = spawn(process.execPath, [bin, ...args], { cwd, env: this.env });
     const { pid = 0 } = child;

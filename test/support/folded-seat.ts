@@ -5,7 +5,7 @@
 import { SessiondError, type ErrorCode, type Frame, type SessionState } from "@sessiond/shared";
 import { orAborted } from "../../packages/client/src/call-limit.ts";
 import { SeatEvents, type SeatEvent } from "../../packages/client/src/seat-events.ts";
-import type { SeatStream, StreamWatcher } from "../../packages/client/src/seat-stream.ts";
+import type { SeatStream, SeatWatcher } from "../../packages/client/src/seat-stream.ts";
 import { Transcript, type TranscriptPage } from "../../packages/client/src/transcript.ts";
 import { chunks, Inbox, stateAt } from "./wire-peer.ts";
 
@@ -13,7 +13,7 @@ import { chunks, Inbox, stateAt } from "./wire-peer.ts";
 export interface AskedPage {
   readonly after: number;
   readonly signal: AbortSignal | undefined;
-  give(frames: readonly Frame[]): void;
+  give(frames: readonly Frame[], compactedThrough?: number): void;
   refuse(code: ErrorCode): void;
 }
 
@@ -22,7 +22,7 @@ export class FoldedSeat {
   end: SessiondError | null | undefined;
   readonly pages = new Inbox<AskedPage>();
   readonly events: AsyncIterator<SeatEvent, undefined>;
-  readonly #watchers = new Set<StreamWatcher>();
+  readonly #watchers = new Set<SeatWatcher>();
 
   /** At that seq, with one reader whose queue holds so many. */
   constructor(seq: number, queueMax: number) {
@@ -31,7 +31,7 @@ export class FoldedSeat {
     this.events = new SeatEvents(stream, new Transcript(stream, (after, { signal }) => this.#ask(after, signal)), queueMax)[Symbol.asyncIterator]();
   }
 
-  watch(watcher: StreamWatcher): () => void {
+  watch(watcher: SeatWatcher): () => void {
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
   }
@@ -56,7 +56,7 @@ export class FoldedSeat {
 
   #ask(after: number, signal: AbortSignal | undefined): Promise<TranscriptPage> {
     const page = new Promise<TranscriptPage>((resolve, reject) => {
-      const give = (frames: readonly Frame[]): void => resolve({ frames, more: true });
+      const give = (frames: readonly Frame[], compactedThrough = 0): void => resolve({ frames, more: true, compacted_through: compactedThrough });
       this.pages.put({ after, signal, give, refuse: (code) => reject(new SessiondError(code)) });
     });
     return signal === undefined ? page : orAborted(page, signal);

@@ -153,6 +153,9 @@ export interface World {
   readonly sessionId: string;
   readonly foreignSessionId: string;
   readonly driverSeatId: string;
+  /** Sessions whose drivers hold a token that the host key minted, and one that a token minted. */
+  readonly hostMintedSessionId: string;
+  readonly tokenMintedSessionId: string;
   readonly auths: Readonly<
     Record<
       | "owner"
@@ -163,6 +166,8 @@ export interface World {
       | "viewViewer"
       | "foreign"
       | "foreignDriver"
+      | "hostMintedDriver"
+      | "tokenMintedDriver"
       | "expired"
       | "expiredChild"
       | "revoked"
@@ -196,6 +201,17 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
   const revoked = await mint("control", "revoked", owner);
   const revokedChild = await mint("control", "child of the revoked", { token: revoked.token });
   await daemon.call("revoke_token", { session_id: sessionId, token_id: revoked.record.token_id }, owner);
+  const another = async (name: string, mintedBy: "host" | "token") => {
+    const { token, session } = await daemon.call(
+      "start_session",
+      { request_id: idOf("req", mintedBy === "host" ? "H" : "T"), workdir: await makeWorkdir(daemon, name), model: "practice" },
+      owner,
+    );
+    const minted = await daemon.call("mint_token", { session_id: session.session_id, right: "control", label: name }, mintedBy === "host" ? owner : { token });
+    return { id: session.session_id, auth: { token: minted.token, seat_secret: seatSecretOf("M") } };
+  };
+  const hostMinted = await another("minted-by-host", "host");
+  const tokenMinted = await another("minted-by-token", "token");
   clock.advance(2_000);
 
   const controlViewer: Auth = { token: control.token, seat_secret: seatSecretOf("C") };
@@ -206,6 +222,8 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
     await hold(daemon, { session_id: sessionId, role: "viewer" }, controlViewer),
     await hold(daemon, { session_id: sessionId, role: "viewer" }, viewViewer),
     await hold(daemon, { session_id: foreignSessionId, role: "driver" }, foreignDriver),
+    await hold(daemon, { session_id: hostMinted.id, role: "driver" }, hostMinted.auth),
+    await hold(daemon, { session_id: tokenMinted.id, role: "driver" }, tokenMinted.auth),
   ];
   const prompt_id = idOf("prm", "P");
   const sent = await daemon.call("send_prompt", { session_id: sessionId, prompt_id, parts: [{ type: "text", text: "run true" }], when_busy: "queue" }, driver);
@@ -229,12 +247,17 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
     option_id: "allow_once",
     digest: asked.approval.digest,
     turn_id: sent.turn_id,
+    rule_id: idOf("rul", "R"),
+    how: "if_free",
+    text: "a note",
   };
   return {
     daemon,
     clock,
     sessionId,
     foreignSessionId,
+    hostMintedSessionId: hostMinted.id,
+    tokenMintedSessionId: tokenMinted.id,
     driverSeatId: seat.first.type === "batch" ? "" : (seat.first.seat?.seat_id ?? ""),
     auths: {
       owner,
@@ -245,6 +268,8 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
       viewViewer,
       foreign: { token: foreign.token },
       foreignDriver,
+      hostMintedDriver: hostMinted.auth,
+      tokenMintedDriver: tokenMinted.auth,
       expired: { token: expired.token },
       expiredChild: { token: expiredChild.token },
       revoked: { token: revoked.token },
@@ -259,9 +284,11 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
   };
 }
 
-/** What the verb's schema wants, filled in by field name; of what is optional only a directory. */
+/** What the verb's schema wants, filled in by field name; of what is optional only a directory, and the session that a token has to name. */
 export function inputFor(name: VerbName, facts: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const row: Row = verbs[name];
-  const fields = Object.entries(row.input.shape).filter(([field, schema]) => field === "workdir" || !(schema as { isOptional(): boolean }).isOptional());
+  const fields = Object.entries(row.input.shape).filter(
+    ([field, schema]) => field === "workdir" || (field === "session_id" && row.gate !== "host") || !(schema as { isOptional(): boolean }).isOptional(),
+  );
   return Object.fromEntries(fields.map(([field]) => [field, facts[field]]));
 }

@@ -11,6 +11,9 @@ interface Model {
   turn: string | null;
   queue: string[];
   seats: string[];
+  driver: string | null;
+  requests: string[];
+  rules: string[];
   calls: { id: string; status: "pending" | "in_progress" }[];
   approvals: { id: string; call: string }[];
   message: number;
@@ -18,6 +21,81 @@ interface Model {
 }
 
 const texts = ["", "a", "longer text ", "\u0000\u001b[2K", "\ud83d\ude00", "é".repeat(50), "x".repeat(3_000), "y".repeat(70_000), "z".repeat(140_000)];
+
+/** Who drives, asks to, and no longer does. */
+function ofSeats(model: Model, [, size, pick]: readonly [number, number, number], made: number): SessionEvent[] {
+  const seat = model.seats[pick % Math.max(1, model.seats.length)];
+  switch (size % 6) {
+    case 0: {
+      if (model.driver !== null) return [{ type: "seat_lost", seat_id: model.driver, grace_ms: 1 }];
+      const seat_id = id("seat", made);
+      model.seats.push(seat_id);
+      model.driver = seat_id;
+      return [{ type: "seat_taken", seat_id, role: "driver", label: `label ${made}` }];
+    }
+    case 1:
+      return model.driver === null ? [] : [{ type: "seat_resumed", seat_id: model.driver }];
+    case 2:
+      if (seat === undefined || seat === model.driver) return [];
+      model.requests = [...model.requests.filter((asking) => asking !== seat), seat];
+      return [{ type: "driver_requested", seat_id: seat, lapses_at: made }];
+    case 3: {
+      const lapsed = model.requests.shift();
+      return lapsed === undefined ? [] : [{ type: "driver_request_lapsed", seat_id: lapsed }];
+    }
+    case 4: {
+      if (seat === undefined || seat === model.driver) return [];
+      const from = model.driver;
+      model.driver = seat;
+      model.requests = model.requests.filter((asking) => asking !== seat);
+      return [{ type: "driver_changed", from, to: seat, cause: from === null ? "taken" : "forced" }];
+    }
+    default: {
+      if (model.driver === null || pick % 2 === 0) return [];
+      const from = model.driver;
+      model.driver = null;
+      return [{ type: "driver_changed", from, to: null, cause: "yielded" }];
+    }
+  }
+}
+
+/** What is set, noted and remembered. */
+function ofSettings(model: Model, [, size, pick]: readonly [number, number, number], made: number): SessionEvent[] {
+  const by = { label: "editor" };
+  const text = texts[size % texts.length] ?? "";
+  switch (pick % 5) {
+    case 0:
+      return [{ type: "system_message", text, by }];
+    case 1:
+      return [
+        {
+          type: "session_configured",
+          by,
+          ...(size % 2 === 0 && { title: size % 4 === 0 ? null : `title ${made}` }),
+          ...(size % 3 === 0 && { starred: size % 6 === 0 }),
+          ...(size % 5 === 0 && { model: `m${made}` }),
+          ...(size % 7 < 3 && { policy: size % 7 === 0 ? { type: "hold" } : { type: "reject_after", ms: size % 5_000 } }),
+        },
+      ];
+    case 2: {
+      const rule_id = model.rules.shift();
+      return rule_id === undefined ? [] : [{ type: "rule_forgotten", rule_id, by }];
+    }
+    case 3: {
+      if (model.rules.length >= limits.rules_max) return [];
+      const ofTurn = model.turn !== null && size % 2 === 0;
+      const rule_id = id("rul", made);
+      if (!ofTurn) model.rules.push(rule_id);
+      const pattern = size % 3 === 0 ? ({ type: "path", path: `/w/${made}` } as const) : ({ type: "command", command: "make", directory: "/w" } as const);
+      const scope = ofTurn ? { scope: "turn" as const, turn_id: model.turn ?? "" } : { scope: "session" as const };
+      return [{ type: "rule_added", rule: { rule_id, effect: size % 5 === 0 ? "reject" : "allow", tool: "shell", pattern, by, at: made, ...scope } }];
+    }
+    default: {
+      const prompt_id = model.queue[size % Math.max(1, model.queue.length)];
+      return prompt_id === undefined ? [] : [{ type: "prompt_edited", prompt_id, parts: [{ type: "text", text }], by }];
+    }
+  }
+}
 
 /** One legal event, chosen by `dice`; null where the dice name nothing that is legal now. */
 function next(model: Model, [what, size, pick]: readonly [number, number, number]): SessionEvent[] {
@@ -27,11 +105,14 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
   if (!model.live) {
     model.live = true;
     model.life += 1;
-    return [{ type: "session_started", life: model.life, workdir: "/w", agent: "a", model: "m" }];
+    const given = { ...(size % 2 === 0 && { title: `title ${made}` }), ...(pick % 2 === 0 && { policy: { type: "reject_after" as const, ms: size % 5_000 } }) };
+    return [{ type: "session_started", life: model.life, workdir: "/w", agent: "a", model: "m", ...given }];
   }
   const turn_id = model.turn ?? "";
   const call = model.calls[pick % Math.max(1, model.calls.length)];
-  switch (what % 16) {
+  if (what % 20 >= 18) return ofSeats(model, [what, size, pick], made);
+  if (what % 20 >= 16) return ofSettings(model, [what, size, pick], made);
+  switch (what % 20) {
     case 0: {
       const seat_id = id("seat", made);
       model.seats.push(seat_id);
@@ -46,7 +127,10 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
           { type: "seat_resumed", seat_id },
         ];
       model.seats = model.seats.filter((seat) => seat !== seat_id);
-      return [{ type: "seat_left", seat_id, role: "viewer", cause: "detach" }];
+      model.requests = model.requests.filter((seat) => seat !== seat_id);
+      const role = model.driver === seat_id ? "driver" : "viewer";
+      if (role === "driver") model.driver = null;
+      return [{ type: "seat_left", seat_id, role, cause: "detach" }];
     }
     case 2: {
       const prompt_id = id("prm", made);
@@ -71,13 +155,13 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
       return [{ type: "notice", code: "journal_cut", text: text.text }];
     case 6:
       if (pick % 8 !== 0) return [];
-      Object.assign(model, { live: false, turn: null, queue: [], seats: [], calls: [], approvals: [] });
+      Object.assign(model, { live: false, turn: null, queue: [], seats: [], driver: null, requests: [], calls: [], approvals: [] });
       return [{ type: "session_stopped", life: model.life, by }];
     default:
       break;
   }
   if (model.turn === null) return [];
-  switch (what % 16) {
+  switch (what % 20) {
     case 7:
     case 8:
       model.message += pick % 3 === 0 ? 1 : 0;
@@ -88,7 +172,17 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
       const tool_call_id = `c${made}`;
       model.calls.push({ id: tool_call_id, status: "pending" });
       return [
-        { type: "tool_call", turn_id, tool_call_id, message_id: `m${model.message}`, tool: "shell", kind: "execute", title: "t", input: { text: text.text } },
+        {
+          type: "tool_call",
+          turn_id,
+          tool_call_id,
+          message_id: `m${model.message}`,
+          tool: "shell",
+          kind: size % 2 === 0 ? "edit" : "execute",
+          title: "t",
+          input: { text: text.text },
+          ...(pick % 2 === 0 && { locations: [{ path: `f${pick % 300}` }] }),
+        },
       ];
     }
     case 11:
@@ -107,6 +201,7 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
             digest: "0".repeat(64),
             asked_at: made,
             options: [{ option_id: "allow_once", kind: "allow_once", label: "Allow", remembers: null }],
+            ...(pick % 2 === 0 && { pattern: { type: "command", command: "make", directory: "/w" } }),
           },
         },
       ];
@@ -153,7 +248,21 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
 /** Sequences of up to about `steps` frames, seqs dense from 1; each frame passes the schema. */
 export const legalFrames = (steps: number): fc.Arbitrary<Frame[]> =>
   fc.array(fc.tuple(fc.nat(), fc.nat(), fc.nat()), { minLength: 1, maxLength: steps, size: "max" }).map((dice) => {
-    const model: Model = { life: 0, live: false, turn: null, queue: [], seats: [], calls: [], approvals: [], message: 0, made: 0 };
-    const events = dice.flatMap((throwOf) => next(model, throwOf));
-    return events.map((event, index) => frameSchema.parse({ seq: index + 1, at: 1_000 + index, event }));
+    const model: Model = {
+      life: 0,
+      live: false,
+      turn: null,
+      queue: [],
+      seats: [],
+      driver: null,
+      requests: [],
+      rules: [],
+      calls: [],
+      approvals: [],
+      message: 0,
+      made: 0,
+    };
+    // Now and then the machine's clock is put back.
+    const events = dice.flatMap((throwOf) => next(model, throwOf).map((event) => ({ event, back: throwOf[2] % 31 === 0 ? 5_000 : 0 })));
+    return events.map(({ event, back }, index) => frameSchema.parse({ seq: index + 1, at: 10_000 + index * 50 - back, event }));
   });

@@ -1,6 +1,6 @@
-import type { ContentPart, StopReason } from "@sessiond/shared";
+import type { AgentInfo, ContentPart, StopReason } from "@sessiond/shared";
 import { bindingDigest } from "../../packages/daemon/src/agents/agent.ts";
-import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn, Answer } from "../../packages/daemon/src/agents/agent.ts";
+import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn, Answer, Question } from "../../packages/daemon/src/agents/agent.ts";
 
 /**
  * An agent that does nothing by itself: a test takes its turns one by one and says what they
@@ -8,6 +8,10 @@ import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn, Answer } fr
  */
 export interface ScriptOptions {
   readonly park?: boolean;
+  /** Comes for prompts in the middle of a turn; it does unless told otherwise. */
+  readonly steer?: boolean;
+  /** Which models there are; all, unless given. */
+  readonly knows?: (model: string) => boolean;
   /** Does not react to the turn's signal, nor to being told to return. */
   readonly stubborn?: boolean;
   readonly auto?: (turn: ScriptedTurn) => void;
@@ -30,13 +34,28 @@ export class ScriptedKind implements AgentKind {
     this.#options = options;
   }
 
-  knowsModel(): boolean {
-    return true;
+  knowsModel(model: string): boolean {
+    return this.#options.knows?.(model) ?? true;
+  }
+
+  get #capabilities(): Agent["capabilities"] {
+    return { park: this.#options.park ?? true, steer: this.#options.steer ?? true };
+  }
+
+  info(): AgentInfo {
+    return {
+      name: this.name,
+      default_model: this.defaultModel,
+      models: null,
+      modes: [],
+      capabilities: { ...this.#capabilities, images: false },
+      unavailable: this.missing,
+    };
   }
 
   create(context: AgentContext): Agent {
     return {
-      capabilities: { park: this.#options.park ?? true },
+      capabilities: this.#capabilities,
       unavailable: () => this.missing,
       prompt: (parts, turn) => this.#begin(new ScriptedTurn({ context, parts, turn, stubborn: this.#options.stubborn ?? false })),
       resume: (turn) => this.#begin(new ScriptedTurn({ context, parts: null, turn, stubborn: this.#options.stubborn ?? false })),
@@ -124,8 +143,18 @@ export class ScriptedTurn implements AsyncIterable<AgentEvent> {
     return this.yield({ type: "tool_call_update", tool_call_id: id, status, ...(result !== undefined && { result }) });
   }
 
-  ask(id: string, input: Record<string, unknown> = { command: "true" }, preview = JSON.stringify(input)): Promise<Answer> {
-    return this.#turn.ask({ toolCallId: id, tool: "shell", input, preview, digest: bindingDigest("shell", input) });
+  ask(
+    id: string,
+    input: Record<string, unknown> = { command: "true" },
+    preview = JSON.stringify(input),
+    { tool = "shell", pattern = null }: Partial<Pick<Question, "tool" | "pattern">> = {},
+  ): Promise<Answer> {
+    return this.#turn.ask({ toolCallId: id, tool, input, preview, digest: bindingDigest(tool, input), pattern });
+  }
+
+  /** @returns how many prompts were delivered */
+  takeSteering(): number {
+    return this.#turn.takeSteering();
   }
 
   end(stop_reason: StopReason = "end_turn"): void {

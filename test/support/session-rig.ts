@@ -1,7 +1,7 @@
-import { cp, mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { cp, mkdir, readdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { emptyState, reduce } from "@sessiond/shared";
-import type { Approval, Auth, EventOf, EventType, Fault, Frame, Seat, SessiondError, SessionState, VerbOutput } from "@sessiond/shared";
+import type { Approval, Auth, EventOf, EventType, Fault, Frame, Seat, SessiondError, SessionState, VerbInput, VerbOutput, WhenBusy } from "@sessiond/shared";
 import type { EncodedFrames } from "../../packages/daemon/src/room/room.ts";
 import { removeRoot, startTestDaemon, testRoot, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { FakeClock } from "./fake-clock.ts";
@@ -20,6 +20,7 @@ type Item =
 export interface AttachOptions {
   readonly role?: "driver" | "viewer";
   readonly fallback?: "viewer";
+  readonly force?: true;
   readonly cursor?: string;
   readonly secret?: string;
   readonly token?: string;
@@ -129,8 +130,12 @@ export class Rig {
     return rig;
   }
 
-  attach(label: string, { role = "viewer", fallback, cursor, secret = seatSecret(label), token = this.token }: AttachOptions = {}): Promise<TestSeat> {
-    return TestSeat.open(this, { role, label, ...(fallback && { fallback }), ...(cursor !== undefined && { cursor }) }, { token, seat_secret: secret });
+  attach(label: string, { role = "viewer", fallback, force, cursor, secret = seatSecret(label), token = this.token }: AttachOptions = {}): Promise<TestSeat> {
+    return TestSeat.open(
+      this,
+      { role, label, ...(fallback && { fallback }), ...(force && { force }), ...(cursor !== undefined && { cursor }) },
+      { token, seat_secret: secret },
+    );
   }
 
   driver(label = "driver", options: AttachOptions = {}): Promise<TestSeat> {
@@ -153,9 +158,12 @@ export class Rig {
     return join(this.daemon.root, "state/sessiond/sessions", this.sessionId, "journal");
   }
 
-  /** Lines of the journal, epoch records among them. */
+  /** Lines of the journal, epoch records and the headers of its later segments among them. */
   async lines(): Promise<string[]> {
-    return (await readFile(this.journalPath, "utf8")).split("\n").filter((line) => line !== "");
+    const names = (await readdir(dirname(this.journalPath))).filter((name) => /^journal(-\d+)?$/.test(name));
+    const segments = names.toSorted((a, b) => Number(a.slice(8)) - Number(b.slice(8)));
+    const texts = await Promise.all(segments.map((name) => readFile(join(dirname(this.journalPath), name), "utf8")));
+    return texts.flatMap((text) => text.split("\n")).filter((line) => line !== "");
   }
 
   /** Frames as they lie in the journal. */
@@ -192,7 +200,7 @@ export class TestSeat {
   }
 
   /** @throws SessiondError  what the daemon refused with */
-  static async open(rig: Rig, input: { role: "driver" | "viewer"; label: string; fallback?: "viewer"; cursor?: string }, auth: Auth): Promise<TestSeat> {
+  static async open(rig: Rig, input: Omit<VerbInput<"attach">, "session_id">, auth: Auth): Promise<TestSeat> {
     const seat = new TestSeat(rig, auth);
     const stream = await rig.daemon.stream("attach", { session_id: rig.sessionId, ...input }, auth, seat.#connection.signal);
     void seat.#read(stream as AsyncIterable<[string, Item]>);
@@ -227,9 +235,13 @@ export class TestSeat {
     return this.state.approvals[count - 1] as Approval;
   }
 
-  prompt(text: string, { id = promptId(), whenBusy = "queue" }: { id?: string; whenBusy?: "queue" | "reject" } = {}): Promise<VerbOutput<"send_prompt">> {
+  prompt(text: string, { id = promptId(), whenBusy = "queue" }: { id?: string; whenBusy?: WhenBusy } = {}): Promise<VerbOutput<"send_prompt">> {
     const input = { session_id: this.rig.sessionId, prompt_id: id, parts: [{ type: "text" as const, text }], when_busy: whenBusy };
     return this.rig.daemon.call("send_prompt", input, this.auth);
+  }
+
+  edit(id: string, text: string): Promise<VerbOutput<"edit_prompt">> {
+    return this.rig.daemon.call("edit_prompt", { session_id: this.rig.sessionId, prompt_id: id, parts: [{ type: "text", text }] }, this.auth);
   }
 
   withdraw(id: string): Promise<VerbOutput<"withdraw_prompt">> {
@@ -244,6 +256,14 @@ export class TestSeat {
     const { approval_id, digest } = approval;
     const input = { session_id: this.rig.sessionId, approval_id, option_id: option, digest, ...(reason !== undefined && { reason }) };
     return this.rig.daemon.call("approve", input, this.auth);
+  }
+
+  takeDriver(how: "if_free" | "ask" | "force", from?: string): Promise<VerbOutput<"take_driver">> {
+    return this.rig.daemon.call("take_driver", { session_id: this.rig.sessionId, how, ...(from !== undefined && { driver_seat_id: from }) }, this.auth);
+  }
+
+  yieldDriver(to?: string): Promise<VerbOutput<"yield_driver">> {
+    return this.rig.daemon.call("yield_driver", { session_id: this.rig.sessionId, ...(to !== undefined && { to }) }, this.auth);
   }
 
   detach(): Promise<VerbOutput<"detach">> {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ContentPart, EventOf, SessionEvent, StopReason, Usage } from "@sessiond/shared";
+import type { AgentInfo, ContentPart, EventOf, RulePattern, SessionEvent, StopReason, Usage } from "@sessiond/shared";
 import type { Transcript } from "./transcript.ts";
 
 /**
@@ -22,6 +22,8 @@ export interface Question {
   readonly preview: string;
   /** From `bindingDigest`. */
   readonly digest: string;
+  /** What an answer may be remembered for, exactly; null: it can only be given once. */
+  readonly pattern: RulePattern | null;
 }
 
 /** `digest` is that of the question as it was shown; a tool compares it with the world just before it acts. */
@@ -38,11 +40,21 @@ export interface AgentTurn {
    * @returns a refusal when the turn is aborted; never rejects
    */
   ask(question: Question): Promise<Answer>;
+  /**
+   * Deliver the prompts that were sent to steer this turn. Call it before each model call, and
+   * once more before an end.
+   *
+   * @returns how many there were; they are the transcript's last entries then
+   */
+  takeSteering(): number;
 }
 
 export interface Agent {
-  /** `park`: a turn whose unfinished calls all wait for answers can be taken up by `resume` after a restart. */
-  readonly capabilities: { readonly park: boolean };
+  /**
+   * `park`: a turn whose unfinished calls all wait for answers can be taken up by `resume` after a restart.
+   * `steer`: it comes for prompts in the middle of a turn.
+   */
+  readonly capabilities: { readonly park: boolean; readonly steer: boolean };
   /** Null when a prompt could run now; else a sentence that says what is missing and how to set it. */
   unavailable(): string | null;
   /**
@@ -65,8 +77,10 @@ export interface AgentContext {
   /** Real path. */
   readonly workdir: string;
   readonly model: string;
-  /** Everything said and done so far; grows while the turn runs. */
-  readonly transcript: Transcript;
+  /** What the life was started with, for its tools; over what the daemon itself has for them. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Everything said and done so far; ask once a turn, it grows while that runs. @throws SessiondError storage_failed */
+  transcript(): Promise<Transcript>;
 }
 
 /** One agent that the daemon offers. */
@@ -76,6 +90,8 @@ export interface AgentKind {
   readonly defaultModel: string;
   /** False: `start_*` refuses with `model_unknown`. */
   knowsModel(model: string): boolean;
+  /** What `list_agents` tells. */
+  info(): AgentInfo;
   create(context: AgentContext): Agent;
 }
 

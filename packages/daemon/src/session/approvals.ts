@@ -4,25 +4,27 @@ import {
   limits,
   SessiondError,
   type Actor,
+  type Approval,
   type ApprovalCause,
   type ApprovalOption,
   type SessionEvent,
   type SessionState,
 } from "@sessiond/shared";
 import type { Answer, Question } from "../agents/agent.ts";
+import type { Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import type { ApprovalOutcome } from "./decided.ts";
+import { PolicyTimer } from "./policy.ts";
+import { allows, isSameRule, optionsFor, rememberable, ruleFor, ruleOf, type WorkdirAnswers } from "./rules.ts";
 
 /**
- * Questions that wait for a person. The question itself is in the session's state; here are the
- * agents that wait for its end. Every way out is one `approval_resolved` with its cause.
+ * Questions that wait for a person, or for a rule, or for their time to be up. The question itself
+ * is in the session's state; here are the agents that wait for its end. Every way out is one
+ * `approval_resolved` with its cause.
  */
-const options: readonly ApprovalOption[] = [
-  { option_id: "allow_once", kind: "allow_once", label: "Allow once", remembers: null },
-  { option_id: "reject_once", kind: "reject_once", label: "Reject", remembers: null },
-];
-
 const refusals: Record<Exclude<ApprovalCause, "answer">, string> = {
+  rule: "A remembered answer refuses it.",
+  deadline: "Nobody answered in time, and no driver was seated.",
   interrupt: "The turn was interrupted.",
   stop: "The session was stopped.",
   restart: "Interrupted by restart.",
@@ -30,65 +32,99 @@ const refusals: Record<Exclude<ApprovalCause, "answer">, string> = {
 };
 
 export interface ApprovalsHost {
+  readonly clock: Clock;
+  readonly workdirAnswers: WorkdirAnswers;
   apply(event: SessionEvent): number;
   state(): SessionState;
   outcome(approvalId: string): ApprovalOutcome | undefined;
-  now(): number;
+  /** False while the session cannot write, is over or at rest. */
+  writable(): boolean;
+  /** @throws SessiondError  what a call on the session is refused with now */
+  mustLive(): void;
+  durable(seq: number): Promise<void>;
+}
+
+export interface GivenAnswer {
+  readonly approvalId: string;
+  readonly optionId: string;
+  readonly digest: string;
+  readonly reason?: string;
 }
 
 export class Approvals {
   readonly #host: ApprovalsHost;
+  readonly #policy: PolicyTimer;
   readonly #waiting = new Map<string, (answer: Answer) => void>();
-  /** Answers to questions of a parked turn, given before its agent has asked again. */
+  /** Ends of questions of a parked turn that came before its agent has asked again. */
   readonly #early = new Map<string, Answer>();
 
   constructor(host: ApprovalsHost) {
     this.#host = host;
+    this.#policy = new PolicyTimer({
+      clock: host.clock,
+      approvals: () => host.state().approvals,
+      writable: () => host.writable(),
+      expire: (approval) => this.#expire(approval),
+    });
   }
 
   /** Raise a question, or join the one that is open for this tool call; resolves at its end. */
   ask(turnId: string, question: Question): Promise<Answer> {
     const early = this.#early.get(callKey(turnId, question.toolCallId));
     if (early !== undefined) return Promise.resolve(early);
-    const open = this.#host.state().approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
-    if (open === undefined && this.#host.state().approvals.length >= limits.approvals_pending_max)
-      return Promise.resolve({
-        allowed: false,
-        reason: `Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.`,
-      });
-    let approvalId: string;
+    const { approvals, rules } = this.#host.state();
+    const open = approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
+    if (open !== undefined) return this.#wait(open.approval_id);
+    const { tool } = question;
+    const pattern = rememberable(question.pattern);
+    const rule = pattern === null ? undefined : ruleFor([...rules, ...this.#host.workdirAnswers.all()], { tool, pattern, turnId });
+    if (rule === undefined && approvals.length >= limits.approvals_pending_max)
+      return refused(`Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.`);
     try {
-      approvalId = open?.approval_id ?? this.#raise(turnId, question);
+      const approvalId = this.#raise(turnId, { ...question, pattern });
+      if (rule === undefined) return this.#wait(approvalId);
+      // In the same step, so that nobody is shown it as open.
+      this.#host.apply({ type: "approval_resolved", approval_id: approvalId, cause: "rule", rule_id: rule.rule_id });
+      return rule.effect === "allow" ? Promise.resolve({ allowed: true, digest: question.digest }) : refused(refusals.rule);
     } catch (error) {
       if (!isSessiondError(error, "limit_reached")) throw error;
-      return Promise.resolve({ allowed: false, reason: "The question is too large to be shown whole, so nothing was run. Make a smaller change." });
+      return refused("The question is too large to be shown whole, so nothing was run. Make a smaller change.");
     }
-    return new Promise((resolve) => this.#waiting.set(approvalId, resolve));
   }
 
   /**
+   * Resolves when the answer is on disk, and with it what it leaves behind.
+   *
    * @returns the seq of the resolution
-   * @throws SessiondError approval_gone with the outcome; conflict when another input was shown; bad_request for an unknown option
+   * @throws SessiondError approval_gone with the outcome; conflict when another input was shown; bad_request for an
+   *         unknown option; limit_reached; storage_failed: the question is open still, and nothing is remembered
    */
-  answer(approvalId: string, optionId: string, digest: string, by: Actor, reason?: string): number {
-    const approval = this.#host.state().approvals.find((open) => open.approval_id === approvalId);
-    if (approval === undefined) throw new SessiondError("approval_gone", { ...this.#host.outcome(approvalId) });
-    if (approval.digest !== digest) throw new SessiondError("conflict", { reason: "the digest is not that of the question as it stands" });
-    const option = approval.options.find((offered) => offered.option_id === optionId);
-    if (option === undefined)
-      throw new SessiondError("bad_request", { reason: `option_id must be one of ${approval.options.map((offered) => offered.option_id).join(", ")}` });
-    const seq = this.#host.apply({
-      type: "approval_resolved",
-      approval_id: approvalId,
-      cause: "answer",
-      option_id: optionId,
-      by,
-      ...(reason !== undefined && { reason }),
-    });
-    const given: Answer = option.kind === "allow_once" ? { allowed: true, digest: approval.digest } : { allowed: false, reason: reason ?? "The user refused." };
-    if (!this.#waiting.has(approvalId)) this.#early.set(callKey(approval.turn_id, approval.tool_call_id), given);
-    this.#settle(approvalId, given);
-    return seq;
+  async answer(given: GivenAnswer, actor: Actor): Promise<number> {
+    const { approval, option } = this.#offered(given);
+    const rule = ruleOf(approval, option.kind, { actor, at: this.#host.clock.now() });
+    if (rule?.scope !== "workdir") {
+      const { rules } = this.#host.state();
+      const added = rule === null || rules.some((kept) => isSameRule(kept, rule)) ? null : rule;
+      if (added !== null && rules.length >= limits.rules_max)
+        throw new SessiondError("limit_reached", { limit: "rules_max", value: limits.rules_max, unit: "rules" });
+      const seq = this.#decide(given, actor);
+      await this.#host.durable(added === null ? seq : this.#host.apply({ type: "rule_added", rule: added }));
+      return seq;
+    }
+    // First what can fail without a trace: an answer that said it would be remembered, and was not, would be a lie.
+    const added = await this.#host.workdirAnswers.add(rule);
+    let seq = 0;
+    try {
+      this.#host.mustLive();
+      seq = this.#decide(given, actor);
+      await this.#host.durable(seq);
+      return seq;
+    } catch (error) {
+      // What was shown before the disk failed has happened: then both stand, and else neither.
+      const stands = seq > 0 && this.#host.outcome(given.approvalId) !== undefined;
+      if (added && !stands) await this.#takeBack(rule.rule_id);
+      throw error;
+    }
   }
 
   /** The turn is over: close every open question of the session. */
@@ -102,12 +138,66 @@ export class Approvals {
 
   /** Let go of waiting agents without an event: the session cannot write, or the turn is parked. */
   abandon(): void {
+    this.#policy.stop();
     this.#early.clear();
     for (const approvalId of [...this.#waiting.keys()]) this.#settle(approvalId, { allowed: false, reason: refusals.restart });
   }
 
-  #raise(turnId: string, question: Question): string {
-    const preview = escapeDeceptive(question.preview);
+  /** A frame was applied: it may have begun or stopped a question's clock. */
+  followPolicy(): void {
+    this.#policy.follow();
+  }
+
+  /** After a start or a reopened journal. */
+  catchUp(): void {
+    this.#policy.catchUp();
+  }
+
+  #offered({ approvalId, optionId, digest }: GivenAnswer): { approval: Approval; option: ApprovalOption } {
+    const approval = this.#host.state().approvals.find((open) => open.approval_id === approvalId);
+    if (approval === undefined) throw new SessiondError("approval_gone", { ...this.#host.outcome(approvalId) });
+    if (approval.digest !== digest) throw new SessiondError("conflict", { reason: "the digest is not that of the question as it stands" });
+    const option = approval.options.find((offered) => offered.option_id === optionId);
+    if (option === undefined)
+      throw new SessiondError("bad_request", { reason: `option_id must be one of ${approval.options.map((offered) => offered.option_id).join(", ")}` });
+    return { approval, option };
+  }
+
+  /** Looks once more: it may have been closed since. */
+  #decide(given: GivenAnswer, by: Actor): number {
+    const { approval, option } = this.#offered(given);
+    const { approvalId, optionId, reason } = given;
+    const seq = this.#host.apply({
+      type: "approval_resolved",
+      approval_id: approvalId,
+      cause: "answer",
+      option_id: optionId,
+      by,
+      ...(reason !== undefined && { reason }),
+    });
+    this.#end(approval, allows(option.kind) ? { allowed: true, digest: approval.digest } : { allowed: false, reason: reason ?? "The user refused." });
+    return seq;
+  }
+
+  async #takeBack(ruleId: string): Promise<void> {
+    try {
+      await this.#host.workdirAnswers.remove(ruleId);
+    } catch (cause) {
+      throw new SessiondError(
+        "storage_failed",
+        { reason: `the answer was not taken, yet it is remembered as ${ruleId}, and that could not be undone`, rule_id: ruleId },
+        { cause },
+      );
+    }
+  }
+
+  #expire(approval: Approval): void {
+    this.#host.apply({ type: "approval_resolved", approval_id: approval.approval_id, cause: "deadline" });
+    this.#end(approval, { allowed: false, reason: refusals.deadline });
+  }
+
+  #raise(turnId: string, { toolCallId, tool, input, preview: raw, digest, pattern }: Question): string {
+    const preview = escapeDeceptive(raw);
     if (preview.length > limits.preview_chars_max)
       throw new SessiondError("limit_reached", { limit: "preview_chars_max", value: limits.preview_chars_max, unit: "characters" });
     const approvalId = mintId("apr");
@@ -116,16 +206,26 @@ export class Approvals {
       approval: {
         approval_id: approvalId,
         turn_id: turnId,
-        tool_call_id: question.toolCallId,
-        tool: question.tool,
-        input: question.input,
+        tool_call_id: toolCallId,
+        tool,
+        input,
         preview,
-        options: [...options],
-        digest: question.digest,
-        asked_at: this.#host.now(),
+        options: optionsFor(tool, pattern, this.#host.state().workdir),
+        ...(pattern !== null && { pattern }),
+        digest,
+        asked_at: this.#host.clock.now(),
       },
     });
     return approvalId;
+  }
+
+  #wait(approvalId: string): Promise<Answer> {
+    return new Promise((resolve) => this.#waiting.set(approvalId, resolve));
+  }
+
+  #end(approval: Approval, answer: Answer): void {
+    if (!this.#waiting.has(approval.approval_id)) this.#early.set(callKey(approval.turn_id, approval.tool_call_id), answer);
+    this.#settle(approval.approval_id, answer);
   }
 
   #settle(approvalId: string, answer: Answer): void {
@@ -134,5 +234,7 @@ export class Approvals {
     resolve?.(answer);
   }
 }
+
+const refused = (reason: string): Promise<Answer> => Promise.resolve({ allowed: false, reason });
 
 const callKey = (turnId: string, toolCallId: string): string => `${turnId} ${toolCallId}`;

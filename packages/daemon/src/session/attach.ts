@@ -13,6 +13,7 @@ export interface AttachRequest {
   readonly role: Role;
   readonly label: string;
   readonly fallback: boolean;
+  readonly force: boolean;
   readonly secret: string;
   readonly tokenId: string;
   readonly cursor: string | undefined;
@@ -37,7 +38,7 @@ export async function* attach(session: Session, request: AttachRequest, reader: 
     yield* watch(session.log, null, request.cursor, reader.signal, reader);
     return;
   }
-  const { seatId, seq, stream } = await session.seats.take(request);
+  const { seatId, seq, stream } = await session.seats.take(request, reader.signal);
   try {
     // A seat resumed without a frame may have one of its first connection under way.
     await session.log.room.shown(seq === 0 ? session.state.seq : seq);
@@ -64,13 +65,13 @@ export async function* watch(
   const seat = state.seats.find((taken) => taken.seat_id === seatId) ?? null;
   const told = room.fault;
   const fault = told === undefined ? {} : { fault: told };
-  let after: number;
-  if (cursor !== undefined && refused === null) {
-    after = Number(cursor.split(":")[1]);
-    yield { type: "resumed", cursor, head: room.head, seat, ...fault };
-  } else {
-    after = state.seq;
-    yield { type: "snapshot", cursor: room.cursor(after), head: room.head, seat, snapshot: state, ...fault, ...(refused !== null && { reset: refused }) };
+  const from = cursor !== undefined && refused === null ? Number(cursor.split(":")[1]) : state.seq;
+  const standing = room.stand(from);
+  try {
+    if (cursor !== undefined && refused === null) yield { type: "resumed", cursor, head: room.head, seat, ...fault };
+    else yield { type: "snapshot", cursor: room.cursor(from), head: room.head, seat, snapshot: state, ...fault, ...(refused !== null && { reset: refused }) };
+    for await (const batch of room.read(standing, signal, { ready: () => reader.ready(), told })) yield { type: "batch", ...batch };
+  } finally {
+    room.leave(standing);
   }
-  for await (const batch of room.read(after, signal, { ready: () => reader.ready(), told })) yield { type: "batch", ...batch };
 }

@@ -1,45 +1,33 @@
 import { createHash } from "node:crypto";
-import { SessiondError, type Limits, type Role, type Seat, type SessionEvent } from "@sessiond/shared";
-import type { Clock } from "../clock.ts";
+import { SessiondError, type Role, type Seat } from "@sessiond/shared";
 import { mintId } from "../ids.ts";
+import { Wheel, type DriverKeys, type WheelHost } from "./wheel.ts";
 
 /**
  * Who sits where. The public side (ids, roles, labels) is in the session's state and changes by
  * events; here is the private side: which secret and token took a seat, which stream holds it,
- * and the grace of one whose connection is lost.
+ * and the grace of one whose connection is lost. Which of them drives is the wheel's business.
  *
  * A seat is keyed by a secret that its client made, not by connection or id: a reconnecting
  * client's new connection overlaps its old one, and must not be locked out by itself.
  */
-export interface DriverKeys {
-  readonly seat_id: string;
-  readonly secret_hash: string;
-  readonly token_id: string;
-}
-
 interface Held extends DriverKeys {
   stream: AbortController | null;
   cancelGrace: (() => void) | null;
 }
 
 /** What seats need of their session. */
-export interface SeatsHost {
-  readonly clock: Clock;
-  readonly limits: Limits;
-  apply(event: SessionEvent): number;
-  /** Decided seats. */
-  seats(): readonly Seat[];
-  /** False while the session cannot write or is over. */
-  writable(): boolean;
-  /** The life has ended. */
-  over(): boolean;
-  storeDriver(keys: DriverKeys): Promise<void>;
-}
+export type SeatsHost = Omit<WheelHost, "keys"> & {
+  /** Why nobody can sit down any more: the life has ended, or was put to rest; else null. */
+  over(): SessiondError | null;
+};
 
 export interface SeatRequest {
   readonly role: Role;
   readonly label: string;
   readonly fallback: boolean;
+  /** Take the wheel from whoever has it; the seat that loses it stays. */
+  readonly force: boolean;
   readonly secret: string;
   readonly tokenId: string;
 }
@@ -53,26 +41,28 @@ interface Taken {
 const hashSeatSecret = (secret: string): string => createHash("sha256").update(secret).digest("hex");
 
 export class Seats {
+  readonly wheel: Wheel;
   readonly #host: SeatsHost;
   readonly #held = new Map<string, Held>();
-  /** A driver whose keys are being stored: the seat is as good as taken. */
-  #arriving: { readonly label: string; readonly secretHash: string; readonly taken: Promise<unknown> } | null = null;
+  /** Drivers whose keys are being stored, by the hash of their secret. */
+  readonly #arriving = new Map<string, Promise<unknown>>();
   /** Left while the session could not write; the frames follow when it can again. */
   readonly #leftUnwritten = new Map<string, "detach" | "token_ended">();
 
   constructor(host: SeatsHost) {
     this.#host = host;
+    this.wheel = new Wheel({ ...host, keys: (seatId) => this.#held.get(seatId) });
   }
 
   driver(): Seat | undefined {
-    return this.#host.seats().find((seat) => seat.role === "driver");
+    return this.wheel.driver();
   }
 
   /** The seat that this token and secret took, or undefined. */
   find(secret: unknown, tokenId: string): Seat | undefined {
-    const held = typeof secret === "string" ? this.#bySecret(secret) : undefined;
+    const held = typeof secret === "string" ? this.#byHash(hashSeatSecret(secret)) : undefined;
     if (held === undefined || held.token_id !== tokenId) return undefined;
-    return this.#host.seats().find((seat) => seat.seat_id === held.seat_id);
+    return this.#seats.find((seat) => seat.seat_id === held.seat_id);
   }
 
   holdsSeat(tokenId: string): boolean {
@@ -82,28 +72,24 @@ export class Seats {
   /**
    * Take a seat, or resume the one that this secret took. The stream that held it before ends with `moved`.
    *
+   * @param client  aborts when it has gone: the wheel does not come to nobody
    * @returns the seat, the seq after which it is in the state, and its stream's end: aborts with `moved`, or
    *          without an error when the seat is left
    * @throws SessiondError driver_taken, not_attached (the secret with another token), limit_reached, storage_failed
    */
-  async take(request: SeatRequest): Promise<Taken> {
+  async take(request: SeatRequest, client: AbortSignal): Promise<Taken> {
+    const secretHash = hashSeatSecret(request.secret);
     // The same client again, before its first try was through: it must not be locked out by itself.
-    if (this.#arriving?.secretHash === hashSeatSecret(request.secret)) await this.#arriving.taken.catch(() => undefined);
-    const known = this.#bySecret(request.secret);
+    for (let first = this.#arriving.get(secretHash); first !== undefined; first = this.#arriving.get(secretHash)) await first.catch(() => undefined);
+    const known = this.#byHash(secretHash);
     if (known !== undefined) return this.#resume(known, request.tokenId);
-    const holder = this.#arriving ?? this.driver();
-    if (request.role === "driver" && holder !== undefined && !request.fallback) throw new SessiondError("driver_taken", { driver: holder.label });
-    if (this.#host.seats().length >= this.#host.limits.seats_max)
-      throw new SessiondError("limit_reached", { limit: "seats_max", value: this.#host.limits.seats_max, unit: "seats" });
-    const role = request.role === "driver" && holder === undefined ? "driver" : "viewer";
-    const held: Held = {
-      seat_id: mintId("seat"),
-      secret_hash: hashSeatSecret(request.secret),
-      token_id: request.tokenId,
-      stream: new AbortController(),
-      cancelGrace: null,
-    };
-    return role === "driver" ? this.#arrive(held, request.label) : this.#sit(held, role, request.label);
+    const holder = this.wheel.holder();
+    const drives = request.role === "driver" && (holder === undefined || request.force);
+    if (request.role === "driver" && !drives && !request.fallback) throw new SessiondError("driver_taken", { driver: holder?.label });
+    this.#mustFit();
+    const held: Held = { seat_id: mintId("seat"), secret_hash: secretHash, token_id: request.tokenId, stream: new AbortController(), cancelGrace: null };
+    if (!drives) return this.#sit(held, "viewer", request.label);
+    return (await this.#arrive(held, request, client)) ?? this.take(request, client);
   }
 
   /** The stream of a seat has ended. Only the one that holds the seat now counts. */
@@ -123,9 +109,10 @@ export class Seats {
   }
 
   leave(seatId: string, cause: "detach" | "grace" | "token_ended" | "restart", reason?: SessiondError): number {
-    const seat = this.#host.seats().find((taken) => taken.seat_id === seatId);
+    const seat = this.#seats.find((taken) => taken.seat_id === seatId);
     const seq = seat === undefined ? 0 : this.#host.apply({ type: "seat_left", seat_id: seatId, role: seat.role, cause });
     this.#drop(seatId, reason);
+    this.wheel.tend();
     return seq;
   }
 
@@ -145,33 +132,39 @@ export class Seats {
    * Make both sides agree, after a start or a reopened journal: seats that nobody can hold any
    * more are left, those without a connection get their grace, from now.
    */
-  reconcile(stored: DriverKeys | null): void {
-    for (const seat of this.#host.seats()) {
+  reconcile(stored: readonly DriverKeys[]): void {
+    for (const seat of this.#seats) {
       const left = this.#leftUnwritten.get(seat.seat_id);
       if (left !== undefined) {
         this.leave(seat.seat_id, left);
         continue;
       }
-      if (!this.#held.has(seat.seat_id) && stored?.seat_id === seat.seat_id) this.#held.set(seat.seat_id, { ...stored, stream: null, cancelGrace: null });
+      const keys = seat.role === "driver" ? stored.find(({ seat_id }) => seat_id === seat.seat_id) : undefined;
+      if (!this.#held.has(seat.seat_id) && keys !== undefined) this.#held.set(seat.seat_id, { ...keys, stream: null, cancelGrace: null });
       const held = this.#held.get(seat.seat_id);
       if (held === undefined) this.leave(seat.seat_id, "restart");
       else if (held.stream === null) this.#startGrace(held);
       else if (!seat.connected) this.#host.apply({ type: "seat_resumed", seat_id: seat.seat_id });
     }
     this.#leftUnwritten.clear();
-    const known = new Set(this.#host.seats().map((seat) => seat.seat_id));
+    const known = new Set(this.#seats.map((seat) => seat.seat_id));
     for (const seatId of this.#held.keys())
       if (!known.has(seatId)) this.#drop(seatId, new SessiondError("storage_failed", { reason: "the seat was taken while the journal failed" }));
+    this.wheel.tend();
   }
 
   /** The life is over: its last frame has emptied the seats. */
   clear(): void {
     for (const held of this.#held.values()) held.cancelGrace?.();
     this.#held.clear();
+    this.wheel.clear();
   }
 
-  #bySecret(secret: string): Held | undefined {
-    const hash = hashSeatSecret(secret);
+  get #seats(): readonly Seat[] {
+    return this.#host.state().seats;
+  }
+
+  #byHash(hash: string): Held | undefined {
     return [...this.#held.values()].find((held) => held.secret_hash === hash);
   }
 
@@ -181,33 +174,55 @@ export class Seats {
     held.cancelGrace?.();
     held.cancelGrace = null;
     const stream = (held.stream = new AbortController());
-    const seat = this.#host.seats().find((taken) => taken.seat_id === held.seat_id);
+    const seat = this.#seats.find((taken) => taken.seat_id === held.seat_id);
     const seq = seat !== undefined && !seat.connected && this.#host.writable() ? this.#host.apply({ type: "seat_resumed", seat_id: held.seat_id }) : 0;
+    if (seq > 0) this.wheel.tend();
     return { seatId: held.seat_id, seq, stream };
   }
 
-  /** A driver's keys are on disk before anyone can see it, so that its grace survives any crash. */
-  async #arrive(held: Held, label: string): Promise<Taken> {
-    const stored = this.#host.storeDriver({ seat_id: held.seat_id, secret_hash: held.secret_hash, token_id: held.token_id });
-    const taken = stored.then(() => this.#sit(held, "driver", label));
-    this.#arriving = { label, secretHash: held.secret_hash, taken };
+  /** @returns null when another was there first */
+  async #arrive(held: Held, { label, force }: SeatRequest, client: AbortSignal): Promise<Taken | null> {
+    const arriving = this.wheel.hand({
+      keys: held,
+      label,
+      due: () => !client.aborted && (force || this.wheel.driver() === undefined),
+      give: () => this.#sitDriving(held, label),
+    });
+    this.#arriving.set(held.secret_hash, arriving);
     try {
-      return await taken;
+      const taken = await arriving;
+      if (taken === null && client.aborted) throw client.reason instanceof SessiondError ? client.reason : new SessiondError("cancelled");
+      return taken;
     } finally {
-      this.#arriving = null;
+      this.#arriving.delete(held.secret_hash);
     }
+  }
+
+  /** By force in one step: nobody sees two drivers, and who drove until then keeps a viewer's seat. */
+  #sitDriving(held: Held, label: string): Taken {
+    const from = this.wheel.driver();
+    if (from === undefined) return this.#sit(held, "driver", label);
+    const taken = this.#sit(held, "viewer", label);
+    return { ...taken, seq: this.#host.apply({ type: "driver_changed", from: from.seat_id, to: held.seat_id, cause: "forced" }) };
   }
 
   #sit(held: Held, role: Role, label: string): Taken {
     // The life may have ended since the caller looked, and nothing follows its last frame.
-    if (this.#host.over()) throw new SessiondError("session_stopped");
+    const over = this.#host.over();
+    if (over !== null) throw over;
+    this.#mustFit();
     const seq = this.#host.apply({ type: "seat_taken", seat_id: held.seat_id, role, label });
     this.#held.set(held.seat_id, held);
     return { seatId: held.seat_id, seq, stream: (held.stream ??= new AbortController()) };
   }
 
+  #mustFit(): void {
+    const { seats_max } = this.#host.limits;
+    if (this.#seats.length >= seats_max) throw new SessiondError("limit_reached", { limit: "seats_max", value: seats_max, unit: "seats" });
+  }
+
   #startGrace(held: Held): void {
-    const seat = this.#host.seats().find((taken) => taken.seat_id === held.seat_id);
+    const seat = this.#seats.find((taken) => taken.seat_id === held.seat_id);
     if (seat?.connected === true) this.#host.apply({ type: "seat_lost", seat_id: held.seat_id, grace_ms: this.#host.limits.seat_grace_ms });
     held.cancelGrace?.();
     held.cancelGrace = this.#host.clock.after(this.#host.limits.seat_grace_ms, () => {

@@ -1,11 +1,15 @@
-import { SessiondError, type Actor, type Limits, type SessionEvent, type SessionInfo, type SessionState, type VerbOutput } from "@sessiond/shared";
+import { SessiondError, type Actor, type EventOf, type Limits, type SessionEvent, type SessionInfo, type SessionState, type VerbOutput } from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
-import { Approvals } from "./approvals.ts";
-import { nextPrompt, partsDigest, place, repeated, type PromptRequest } from "./prompts.ts";
-import { Seats, type DriverKeys } from "./seats.ts";
-import { infoOf, type SessionLog } from "./session-log.ts";
+import { Approvals, type GivenAnswer } from "./approvals.ts";
+import { nextPrompt } from "./prompts.ts";
+import { Queue } from "./queue.ts";
+import { Seats } from "./seats.ts";
+import type { WorkdirAnswers } from "./rules.ts";
+import { infoOf, type SessionFacts, type SessionLog } from "./session-log.ts";
+import { judged, settingsOf, type Settings } from "./settings.ts";
 import { Turns } from "./turns.ts";
+import type { DriverKeys } from "./wheel.ts";
 
 /**
  * One live session: seats, prompts, turns and questions over one log.
@@ -16,13 +20,18 @@ import { Turns } from "./turns.ts";
  */
 export interface SessionOptions {
   readonly sessionId: string;
-  readonly createdAt: number;
   readonly clock: Clock;
   readonly limits: Limits;
   readonly kinds: ReadonlyMap<string, AgentKind>;
   readonly log: SessionLog;
-  storeDriver(keys: DriverKeys): Promise<void>;
-  storedDriver(): DriverKeys | null;
+  readonly workdirAnswers: WorkdirAnswers;
+  /** Who drives, and who is about to. */
+  storeDrivers(keys: readonly DriverKeys[]): Promise<void>;
+  storedDrivers(): readonly DriverKeys[];
+  /** For the life's tools. */
+  env(): Readonly<Record<string, string>>;
+  /** What is known of it beside the journal. */
+  facts(): SessionFacts;
   report(error: unknown): void;
   /** No new turn begins any more. */
   draining(): boolean;
@@ -32,6 +41,7 @@ export class Session {
   readonly id: string;
   readonly log: SessionLog;
   readonly seats: Seats;
+  readonly queue: Queue;
   readonly #options: SessionOptions;
   readonly #approvals: Approvals;
   readonly #turns: Turns;
@@ -45,19 +55,26 @@ export class Session {
     this.log = options.log;
     this.#options = options;
     this.#approvals = new Approvals({
+      clock: options.clock,
+      workdirAnswers: options.workdirAnswers,
       apply: (event) => this.apply(event),
       state: () => this.state,
       outcome: (approvalId) => this.log.decided.outcomes.get(approvalId),
-      now: () => options.clock.now(),
+      writable: () => this.#writable,
+      mustLive: () => this.#mustLive(),
+      durable: (seq) => this.log.durable(seq),
     });
     this.seats = new Seats({
       clock: options.clock,
       limits: options.limits,
       apply: (event) => this.apply(event),
-      seats: () => this.state.seats,
+      state: () => this.state,
       writable: () => this.#writable,
-      over: () => !this.live || this.#retired,
-      storeDriver: (keys) => options.storeDriver(keys),
+      mustWrite: () => this.#mustLive(),
+      over: () => (this.live ? (this.#retired ? new SessiondError("shutting_down") : null) : new SessiondError("session_stopped")),
+      settled: () => this.log.durable(this.state.seq),
+      storeDrivers: (keys) => options.storeDrivers(keys),
+      report: (error) => options.report(error),
     });
     this.#turns = new Turns({
       id: this.id,
@@ -66,10 +83,21 @@ export class Session {
       clock: options.clock,
       limits: options.limits,
       kinds: options.kinds,
+      env: () => options.env(),
       apply: (event) => this.apply(event),
       writable: () => this.#writable,
       mayBegin: () => !options.draining() && this.#stopping === null,
       report: (error) => options.report(error),
+    });
+    this.queue = new Queue({
+      id: this.id,
+      limits: options.limits,
+      log: this.log,
+      turns: this.#turns,
+      approvals: this.#approvals,
+      apply: (event) => this.apply(event),
+      mustLive: () => this.#mustLive(),
+      mustBegin: () => this.#mustBegin(),
     });
     this.log.onFault = () => this.#faulted();
   }
@@ -88,23 +116,38 @@ export class Session {
     return this.live && (this.state.turn !== null || nextPrompt(this.state) !== undefined);
   }
 
+  /** Nobody is here, nothing goes on or is about to. Held prompts wait for a person, and need no memory for that. */
+  get idle(): boolean {
+    const { seats, turn, approvals } = this.state;
+    const quiet = seats.length === 0 && turn === null && approvals.length === 0;
+    return quiet && this.#writable && this.#stopping === null && !this.#turns.running && nextPrompt(this.state) === undefined;
+  }
+
+  /** Put to rest: its life goes on, its files are another's. */
+  get atRest(): boolean {
+    return this.live && this.#retired;
+  }
+
   get #writable(): boolean {
     return this.live && !this.#retired && this.log.room.fault === undefined;
   }
 
   /** Only ever called in the same step as the decision it records. */
   apply(event: SessionEvent): number {
-    return this.log.apply(event);
+    const seq = this.log.apply(event);
+    this.#approvals.followPolicy();
+    return seq;
   }
 
   /**
    * Begin a life.
    *
+   * @param chosen  what the life has, title and policy where they were given
    * @param after  lives that there were by other accounts; a damaged journal may know of fewer, and a number is never used again
    * @returns the seq of its first frame
    */
-  begin(workdir: string, agent: string, model: string, after = 0): number {
-    return this.apply({ type: "session_started", life: Math.max(this.state.life, after) + 1, workdir, agent, model });
+  begin(workdir: string, chosen: Pick<EventOf<"session_started">, "agent" | "model" | "title" | "policy">, after = 0): number {
+    return this.apply({ type: "session_started", life: Math.max(this.state.life, after) + 1, workdir, ...chosen });
   }
 
   /** What a start after a crash does; also a reopened journal. */
@@ -115,66 +158,41 @@ export class Session {
         code: "journal_cut",
         text: `The journal's ${damage === "torn" ? "unfinished last line was" : "unreadable part was set aside and"} cut off.`,
       });
-    this.seats.reconcile(this.#options.storedDriver());
+    this.seats.reconcile(this.#options.storedDrivers());
     this.#turns.recover();
+    this.#approvals.catchUp();
     if (nextPrompt(this.state) !== undefined) this.apply({ type: "queue_held", cause: "restart" });
   }
 
   info(): SessionInfo {
-    return infoOf(this.log, this.#options.createdAt);
+    return infoOf(this.log, this.#options.facts());
   }
 
-  /**
-   * @throws SessiondError conflict, limit_reached, turn_in_progress, queue_full, agent_unavailable, session_stopped, session_faulted, storage_failed
-   */
-  async prompt(request: PromptRequest): Promise<VerbOutput<"send_prompt">> {
+  async approve(answer: GivenAnswer, by: Actor): Promise<number> {
     this.#mustLive();
-    const known = this.log.decided.prompts.get(request.promptId);
-    if (known !== undefined) {
-      const answer = repeated(known, request, this.id);
-      await this.log.durable(known.seq);
-      return answer;
-    }
-    this.#mustBegin();
-    const became = place(this.state, request, this.#options.limits);
-    const unavailable = this.#turns.ready().unavailable();
-    if (unavailable !== null) throw new SessiondError("agent_unavailable", { reason: unavailable });
-    const seq = this.apply({
-      type: "prompt_accepted",
-      prompt_id: request.promptId,
-      parts: [...request.parts],
-      digest: partsDigest(request.parts),
-      when_busy: request.whenBusy,
-      became,
-      by: request.by,
-    });
-    if (became === "started") this.#turns.startNext(request.promptId);
-    const turnId = became === "started" ? this.state.turn?.turn_id : undefined;
-    await this.log.durable(this.state.seq);
-    return { session_id: this.id, seq, prompt_id: request.promptId, became, ...(turnId !== undefined && { turn_id: turnId }) };
+    return this.#approvals.answer(answer, by);
   }
 
-  /** @throws SessiondError prompt_gone with the outcome */
-  async withdraw(promptId: string, by: Actor): Promise<number> {
+  /** @throws SessiondError not_found when it is neither of the session nor of its workdir */
+  async forgetRule(ruleId: string, by: Actor): Promise<number> {
     this.#mustLive();
-    if (!this.state.queue.some((prompt) => prompt.prompt_id === promptId))
-      throw new SessiondError("prompt_gone", { ...pick(this.log.decided.prompts.get(promptId)?.outcome) });
-    return this.#durable(this.apply({ type: "prompt_withdrawn", prompt_id: promptId, by }));
+    if (this.state.rules.some((rule) => rule.rule_id === ruleId)) return this.#durable(this.apply({ type: "rule_forgotten", rule_id: ruleId, by }));
+    if (!(await this.#options.workdirAnswers.remove(ruleId))) throw new SessiondError("not_found", { what: "rule" });
+    return this.state.seq;
   }
 
-  async release(by: Actor): Promise<{ seq: number; released: string[] }> {
+  /** @throws SessiondError model_unknown; nothing is changed then */
+  async configure(given: Settings, by: Actor): Promise<VerbOutput<"configure_session">> {
     this.#mustLive();
-    this.#mustBegin();
-    const released = this.state.queue.filter((prompt) => prompt.held).map((prompt) => prompt.prompt_id);
-    if (released.length === 0) return { seq: this.state.seq, released };
-    const seq = this.apply({ type: "queue_released", by });
-    if (this.state.turn === null) this.#turns.startNext();
-    return { seq: await this.#durable(seq), released };
+    const settled = judged(given, this.#options.kinds.get(this.state.agent));
+    const seq = settled === null ? this.state.seq : this.apply({ type: "session_configured", ...settled, by });
+    const settings = settingsOf(this.state);
+    return { seq: await this.#durable(seq), ...settings };
   }
 
-  async approve(answer: { approvalId: string; optionId: string; digest: string; reason?: string }, by: Actor): Promise<number> {
+  async note(text: string, by: Actor): Promise<number> {
     this.#mustLive();
-    return this.#durable(this.#approvals.answer(answer.approvalId, answer.optionId, answer.digest, by, answer.reason));
+    return this.#durable(this.apply({ type: "system_message", text, by }));
   }
 
   /** End the turn, if it still is this one, and hold the queue. */
@@ -203,6 +221,8 @@ export class Session {
   }
 
   async #stop(by: Actor): Promise<{ seq: number; life: number }> {
+    // At rest already: its files are closed.
+    if (this.live && this.#retired) throw new SessiondError("shutting_down");
     // Also when the last frame is there: an earlier try may have failed to make it durable.
     await this.#mustReopen();
     if (this.live) {
@@ -234,6 +254,8 @@ export class Session {
    * @param how  what the streams are told
    */
   async rest(how: SessiondError): Promise<void> {
+    // A journal that opens after this would have nobody to close it; what it takes, who calls bounds.
+    await this.#reopening?.catch(() => undefined);
     this.#retry?.();
     if (this.#writable && this.#turns.running) {
       if (this.#turns.parkable()) {
@@ -247,6 +269,8 @@ export class Session {
       if (this.#writable && nextPrompt(this.state) !== undefined) this.apply({ type: "queue_held", cause: "restart" });
     }
     this.#retired = true;
+    // One that began meanwhile, because the turn's last frames failed; no further one begins.
+    await this.#reopening?.catch(() => undefined);
     this.seats.clear();
     await this.#turns.closeAgent();
     await this.log.durable(this.state.seq).catch(() => undefined);
@@ -254,9 +278,9 @@ export class Session {
   }
 
   /** One try at a time: two writers of one journal would be the end of it. @throws SessiondError storage_failed  while it cannot be written */
-  reopen(): Promise<void> {
-    this.#reopening ??= this.#reopen().finally(() => (this.#reopening = null));
-    return this.#reopening;
+  async reopen(): Promise<void> {
+    if (this.#retired) throw new SessiondError("shutting_down");
+    await (this.#reopening ??= this.#reopen().finally(() => (this.#reopening = null)));
   }
 
   async #reopen(): Promise<void> {
@@ -312,5 +336,3 @@ export class Session {
     });
   }
 }
-
-const pick = (outcome: string | undefined) => (outcome === undefined ? {} : { outcome });

@@ -18,6 +18,8 @@ export interface TurnHost {
   durable(seq: number): Promise<void>;
   drained(): Promise<void>;
   ask(turnId: string, question: Question): Promise<Answer>;
+  /** Deliver what was sent to steer the turn. @returns how many prompts that were */
+  steer(): number;
   /** End the agent's children by force. */
   kill(): Promise<void>;
   /** A bug in an agent. */
@@ -34,6 +36,8 @@ export class RunningTurn {
   readonly #host: TurnHost;
   readonly #abort = new AbortController();
   #cause: AbortCause | null = null;
+  /** How it ends is known; nothing is delivered into it any more. */
+  #over = false;
   /** Ends the one wait that is under way. */
   #wake = (): void => undefined;
 
@@ -62,7 +66,9 @@ export class RunningTurn {
     let iterator: Iterator | null = null;
     try {
       if (signal.aborted) return this.#abortedEnd();
-      iterator = start({ turnId: this.turnId, signal, ask: (question) => this.#host.ask(this.turnId, question) })[Symbol.asyncIterator]();
+      const ask = (question: Question) => this.#host.ask(this.turnId, question);
+      const takeSteering = () => (signal.aborted || this.#over ? 0 : this.#host.steer());
+      iterator = start({ turnId: this.turnId, signal, ask, takeSteering })[Symbol.asyncIterator]();
       for (;;) {
         const next = await this.#orAborted(iterator.next());
         if (next === aborted || signal.aborted) return await this.#letGo(iterator);
@@ -83,6 +89,8 @@ export class RunningTurn {
       if (error instanceof SessiondError) return failed(error.code, error.message);
       this.#host.report(error);
       return failed("internal", "The agent failed; the daemon's log has the details.");
+    } finally {
+      this.#over = true;
     }
   }
 

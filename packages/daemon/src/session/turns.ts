@@ -3,7 +3,7 @@ import type { Agent, AgentEvent, AgentKind, AgentTurn } from "../agents/agent.ts
 import type { Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import type { Approvals } from "./approvals.ts";
-import { nextPrompt } from "./prompts.ts";
+import { nextPrompt, steering } from "./prompts.ts";
 import type { SessionLog } from "./session-log.ts";
 import { RunningTurn, type AbortCause, type TurnEnd } from "./turn.ts";
 
@@ -18,6 +18,8 @@ export interface TurnsHost {
   readonly clock: Clock;
   readonly limits: Limits;
   readonly kinds: ReadonlyMap<string, AgentKind>;
+  /** For the life's tools. */
+  env(): Readonly<Record<string, string>>;
   apply(event: SessionEvent): number;
   /** False while the session cannot write, is over or at rest. */
   writable(): boolean;
@@ -38,6 +40,10 @@ const unrun: Record<AbortCause, string> = {
 export class Turns {
   readonly #host: TurnsHost;
   #agent: Agent | null = null;
+  /** The model that the agent was made for. */
+  #model = "";
+  /** Agents of another model that have a turn to end. */
+  readonly #leaving = new Set<Agent>();
   #running: RunningTurn | null = null;
 
   constructor(host: TurnsHost) {
@@ -54,11 +60,14 @@ export class Turns {
     await Promise.resolve();
   }
 
-  /** The agent, made when it is first needed. */
+  /** The agent of the next turn, made when it is first needed; another one when the model was changed. */
   ready(): Agent {
     const kind = this.#host.kinds.get(this.#state.agent);
     if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.#state.agent}` });
-    this.#agent ??= kind.create({ sessionId: this.#host.id, workdir: this.#state.workdir, model: this.#state.model, transcript: this.#host.log.transcript });
+    const { workdir, model } = this.#state;
+    if (this.#agent !== null && this.#model !== model) this.#letGo(this.#agent);
+    this.#model = model;
+    this.#agent ??= kind.create({ sessionId: this.#host.id, workdir, model, env: this.#host.env(), transcript: () => this.#host.log.transcript() });
     return this.#agent;
   }
 
@@ -67,9 +76,11 @@ export class Turns {
     const prompt = this.#state.queue.find((queued) => queued.prompt_id === promptId);
     if (prompt === undefined || !this.#host.mayBegin()) return;
     const turnId = mintId("trn");
+    // What steered a turn that is over runs by itself, as it would without this one.
+    const earlier = new Set(this.#state.queue.map((queued) => queued.prompt_id));
     this.#host.apply({ type: "turn_started", turn_id: turnId, prompt_ids: [prompt.prompt_id] });
     this.#host.apply({ type: "prompt_delivered", prompt_id: prompt.prompt_id, turn_id: turnId });
-    this.#run(turnId, (agent, turn) => agent.prompt(prompt.parts, turn));
+    this.#run(turnId, (agent, turn) => agent.prompt(prompt.parts, turn), earlier);
   }
 
   /** What a start after a crash does with the turn that it finds: take it up if it only waits for answers, else end it. */
@@ -80,7 +91,7 @@ export class Turns {
     else this.#close(turn.turn_id, { stop_reason: "interrupted" }, "restart", unrun.shutdown);
   }
 
-  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentEvent>): void {
+  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentEvent>, earlier: ReadonlySet<string> = new Set()): void {
     const agent = this.ready();
     const { clock, limits, log, approvals } = this.#host;
     const running = new RunningTurn(
@@ -95,6 +106,12 @@ export class Turns {
           this.#running === running && running.cause === null
             ? approvals.ask(id, question)
             : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] }),
+        steer: () => {
+          if (this.#running !== running || !this.#host.writable()) return 0;
+          const prompts = steering(this.#state).filter(({ prompt_id }) => !earlier.has(prompt_id));
+          for (const { prompt_id } of prompts) this.#host.apply({ type: "prompt_delivered", prompt_id, turn_id: turnId });
+          return prompts.length;
+        },
         kill: () => {
           // A closed agent runs no further turn.
           if (this.#agent === agent) this.#agent = null;
@@ -125,8 +142,7 @@ export class Turns {
   /** The frames that end a turn: no question and no call of it stays open. */
   #close(turnId: string, end: TurnEnd, cause: "interrupt" | "stop" | "restart" | "failed", result: string): void {
     this.#host.approvals.closeAll(cause);
-    for (const call of this.#host.log.transcript.unfinished(turnId))
-      this.#host.apply({ type: "tool_call_update", turn_id: turnId, tool_call_id: call.id, status: "failed", result });
+    for (const { tool_call_id } of this.#state.calls) this.#host.apply({ type: "tool_call_update", turn_id: turnId, tool_call_id, status: "failed", result });
     this.#host.apply({ type: "turn_ended", turn_id: turnId, ...end });
   }
 
@@ -143,8 +159,8 @@ export class Turns {
   parkable(): boolean {
     const turn = this.#state.turn;
     if (turn === null || !this.#host.kinds.has(this.#state.agent) || !this.ready().capabilities.park) return false;
-    const open = this.#host.log.transcript.unfinished(turn.turn_id);
-    return open.length > 0 && open.every((call) => call.status === "pending" && this.#state.approvals.some((approval) => approval.tool_call_id === call.id));
+    const { calls, approvals } = this.#state;
+    return calls.length > 0 && calls.every((call) => call.status === "pending" && approvals.some((approval) => approval.tool_call_id === call.tool_call_id));
   }
 
   /** The journal was taken up again: what the agent knew may never have happened. */
@@ -153,7 +169,16 @@ export class Turns {
   }
 
   async closeAgent(): Promise<void> {
-    await this.#agent?.close();
+    await Promise.all([this.#agent, ...this.#leaving].map((agent) => agent?.close()));
+  }
+
+  #letGo(agent: Agent): void {
+    this.#agent = null;
+    this.#leaving.add(agent);
+    void (this.#running?.done ?? Promise.resolve())
+      .then(() => agent.close())
+      .catch((error: unknown) => this.#host.report(error))
+      .finally(() => this.#leaving.delete(agent));
   }
 
   get #state() {

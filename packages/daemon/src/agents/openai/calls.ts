@@ -48,9 +48,9 @@ async function planOf(call: TranscriptCall, { world, mayAsk }: { world: CallWorl
   if (!mayAsk)
     return { call, refused: `More than ${world.limits.approvals_pending_max} questions at once; this call was not run. Make fewer calls in one step.` };
   try {
-    const { text, fileDigest } = await ready.preview(contextOf(call, { world, shown: "" }));
+    const { text, fileDigest, pattern } = await ready.preview(contextOf(call, { world, shown: "" }));
     const digest = bindingDigest(call.tool, call.input, fileDigest);
-    return { call, ready, answer: world.turn.ask({ toolCallId: call.id, tool: call.tool, input: call.input, preview: text, digest }) };
+    return { call, ready, answer: world.turn.ask({ toolCallId: call.id, tool: call.tool, input: call.input, preview: text, digest, pattern }) };
   } catch (error) {
     return { call, refused: failureText(error) };
   }

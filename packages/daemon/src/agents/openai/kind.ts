@@ -16,7 +16,9 @@ export interface OpenaiOptions {
   readonly model?: string | undefined;
   /** The daemon's state, runtime and config directories: no file tool enters them, no child hears of them. */
   readonly forbiddenDirs: readonly string[];
-  /** What tools get as their environment; secrets and forbidden values are taken out here once more. */
+  /** Which daemon this is, for whoever has to set what it lacks: "this daemon (pid 42, started by a client 3 h ago)". */
+  readonly daemon?: (() => string) | undefined;
+  /** What tools get as their environment, under what their session was started with; secrets and forbidden values are taken out here once more. */
   readonly childEnv: Readonly<Record<string, string>>;
   /** `<installId>.<bootId>.<callId>` */
   readonly mark: (callId: string) => string;
@@ -29,26 +31,48 @@ export interface OpenaiOptions {
 const practiceModel = "practice";
 const officialURL = "https://api.openai.com/v1";
 const officialModel = "gpt-5-mini";
+const capabilities = { park: true, steer: true };
 
 export function openaiKind(options: OpenaiOptions): AgentKind {
-  const env = childEnvironment(options.childEnv, options.forbiddenDirs);
   // Asked of the system once, when the first command is run.
   let prefix: Promise<readonly string[]> | undefined;
-  const spawn = async (cwd: string, callId: string, command: string): Promise<MarkedChild> => {
-    prefix ??= deathSignalPrefix(env);
-    return spawnMarked({ command, cwd, env, mark: options.mark(callId), prefix: await prefix });
+  const spawn = async ({ workdir, env: given }: AgentContext, callId: string, command: string): Promise<MarkedChild> => {
+    prefix ??= deathSignalPrefix(childEnvironment(options.childEnv, options.forbiddenDirs));
+    const env = childEnvironment({ ...options.childEnv, ...given }, options.forbiddenDirs);
+    return spawnMarked({ command, cwd: workdir, env, mark: options.mark(callId), prefix: await prefix });
   };
+  const defaultModel = options.model || (options.apiKey && !options.baseURL ? officialModel : "");
   return {
     name: "openai",
-    defaultModel: options.model || (options.apiKey && !options.baseURL ? officialModel : ""),
+    defaultModel,
     // Names differ from server to server, and only the server knows its own.
     knowsModel: (model) => model === "" || /^[^\s\p{C}]{1,128}$/u.test(model),
-    create: (context) => new OpenaiAgent(context, options, (callId, command) => spawn(context.workdir, callId, command)),
+    info: () => ({
+      name: "openai",
+      default_model: defaultModel,
+      models: null,
+      modes: [],
+      capabilities: { ...capabilities, images: false },
+      unavailable: whyUnavailable(defaultModel, options),
+    }),
+    create: (context) => new OpenaiAgent(context, options, (callId, command) => spawn(context, callId, command)),
   };
 }
 
+/** Null when the model can be asked; else what this daemon lacks, and what to do. */
+function whyUnavailable(model: string, { apiKey, baseURL, daemon = () => "this daemon" }: OpenaiOptions): string | null {
+  if (model === practiceModel) return null;
+  const practice = "To try it without a model, use the practice model: --model practice";
+  if (!apiKey && !baseURL) {
+    return `no model is configured: ${daemon()} has no key. Set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model], and start the daemon again (\`sessiond down\`, then any command). ${practice}`;
+  }
+  return model === ""
+    ? `no model is named, and ${daemon()} has none of its own. Name one with --model, or set name in config.toml under [model]. ${practice}`
+    : null;
+}
+
 class OpenaiAgent implements Agent {
-  readonly capabilities = { park: true };
+  readonly capabilities = capabilities;
   readonly #context: AgentContext;
   readonly #options: OpenaiOptions;
   readonly #spawn: (callId: string, command: string) => Promise<MarkedChild>;
@@ -69,13 +93,7 @@ class OpenaiAgent implements Agent {
   }
 
   unavailable(): string | null {
-    const { apiKey, baseURL } = this.#options;
-    if (this.#context.model === practiceModel) return null;
-    const practice = "To try it without a model, use the practice model: --model practice";
-    if (!apiKey && !baseURL) {
-      return `no model is configured. Set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model], and start the daemon again. ${practice}`;
-    }
-    return this.#context.model === "" ? `no model is named. Name one with --model, or set model in config.toml under [model]. ${practice}` : null;
+    return whyUnavailable(this.#context.model, this.#options);
   }
 
   prompt(_parts: unknown, turn: AgentTurn): AsyncIterable<AgentEvent> {
@@ -87,9 +105,10 @@ class OpenaiAgent implements Agent {
     const { limits, forbiddenDirs } = this.#options;
     const signal = AbortSignal.any([turn.signal, this.#closing.signal]);
     const ask: AgentTurn["ask"] = (question) => turn.ask(question);
+    const takeSteering = (): number => turn.takeSteering();
     return runTurn({
       context: this.#context,
-      turn: { turnId: turn.turnId, signal, ask },
+      turn: { turnId: turn.turnId, signal, ask, takeSteering },
       model: this.#model,
       paths: new Paths(this.#context.workdir, forbiddenDirs),
       limits,

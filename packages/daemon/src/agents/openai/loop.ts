@@ -1,3 +1,4 @@
+import { limits as defaults } from "@sessiond/shared";
 import type { Limits, StopReason, Usage } from "@sessiond/shared";
 import { customAlphabet } from "nanoid";
 import type { AgentContext, AgentEvent, AgentTurn } from "../agent.ts";
@@ -25,9 +26,11 @@ function nextStep(transcript: Transcript, turnId: string, limits: Limits): Step 
   if (calls.length > 0) return { do: "run", calls };
   const last = transcript.entries.at(-1);
   if (last?.type === "assistant" && last.turnId === turnId && last.calls.length === 0) return { do: "end", stopReason: "end_turn" };
-  const asked = transcript.entries.filter((entry) => entry.type === "assistant" && entry.turnId === turnId).length;
-  return asked >= limits.turn_requests_max ? { do: "end", stopReason: "max_turn_requests" } : { do: "ask_model" };
+  return mayAsk(transcript, turnId, limits) ? { do: "ask_model" } : { do: "end", stopReason: "max_turn_requests" };
 }
+
+const mayAsk = (transcript: Transcript, turnId: string, limits: Limits): boolean =>
+  transcript.entries.filter((entry) => entry.type === "assistant" && entry.turnId === turnId).length < limits.turn_requests_max;
 
 export interface LoopWorld extends Omit<CallWorld, "turn"> {
   readonly context: AgentContext;
@@ -38,6 +41,7 @@ export interface LoopWorld extends Omit<CallWorld, "turn"> {
 /** @yields the turn's events, `turn_end` last; after an abort the open calls' ends and `cancelled` */
 export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, void, void> {
   const { context, turn, limits } = world;
+  const transcript = await context.transcript();
   let usage: Usage = { input_tokens: 0, output_tokens: 0 };
   const end = (stop_reason: StopReason, error?: { code: string; message: string }): AgentEvent => ({
     type: "turn_end",
@@ -46,34 +50,37 @@ export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, voi
     ...(usage.input_tokens + usage.output_tokens > 0 && { usage }),
   });
   for (;;) {
-    const step = nextStep(context.transcript, turn.turnId, limits);
+    const step = nextStep(transcript, turn.turnId, limits);
     if (step.do === "run") yield* runCalls(step.calls, world);
     if (turn.signal.aborted) return yield end("cancelled");
     if (step.do === "end") return yield end(step.stopReason);
     if (step.do === "run") continue;
 
-    const outcome = yield* askModel(world);
+    turn.takeSteering();
+    const outcome = yield* askModel(transcript, world);
     usage = { input_tokens: usage.input_tokens + outcome.usage.input_tokens, output_tokens: usage.output_tokens + outcome.usage.output_tokens };
     if (outcome.type === "aborted") return yield end("cancelled");
     if (outcome.type === "failed") return yield end("failed", outcome.error);
     if (outcome.reason === "length") return yield end("max_tokens");
     if (outcome.reason === "refusal") return yield end("refusal");
-    // An answer may also be empty, and then leaves no entry to decide by.
-    if (outcome.calls.length === 0) return yield end("end_turn");
+    // Called for calls alone: an answer may also be empty, and then leaves no entry to decide by. What came to
+    // steer the turn meanwhile is answered in it, unless no model call is left for that.
+    const over = outcome.calls.length === 0 && !(mayAsk(transcript, turn.turnId, limits) && turn.takeSteering() > 0);
+    if (over) return yield end("end_turn");
   }
 }
 
 const base62 = customAlphabet("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", 22);
 
 /** One model call: its text as it comes, then all of its tool calls. */
-async function* askModel({ context, turn, model }: LoopWorld): AsyncGenerator<AgentEvent, ModelOutcome, void> {
+async function* askModel(transcript: Transcript, { context, turn, model, limits }: LoopWorld): AsyncGenerator<AgentEvent, ModelOutcome, void> {
   const message_id = `msg_${base62()}`;
-  const answer = model.ask(requestOf(context.transcript, context), turn.signal);
+  const answer = model.ask(requestOf(transcript, context), turn.signal);
   try {
     for (;;) {
       const next = await answer.next();
       if (next.done === true) {
-        if (next.value.type === "answered") for (const call of next.value.calls) yield toolCall(call, message_id);
+        if (next.value.type === "answered") yield* toolCalls(next.value.calls, message_id, limits);
         return next.value;
       }
       const { type, text } = next.value;
@@ -85,9 +92,21 @@ async function* askModel({ context, turn, model }: LoopWorld): AsyncGenerator<Ag
   }
 }
 
-function toolCall({ name, text, tooLarge }: WantedCall, message_id: string): AgentEvent {
+/** Of more calls than one answer may have, the first that is too many says so for all of them, and the rest is left out. */
+function* toolCalls(calls: readonly WantedCall[], message_id: string, { calls_open_max: most }: Limits): Generator<AgentEvent> {
+  for (const call of calls.slice(0, most)) yield toolCall(call, message_id);
+  const tooMany = calls[most];
+  if (tooMany === undefined) return;
+  const call = toolCall(tooMany, message_id);
+  yield call;
+  const result = `More than ${most} calls in one answer: the first ${most} are run; this one and ${calls.length - most - 1} after it are not. Make fewer calls at a time.`;
+  yield { type: "tool_call_update", tool_call_id: call.tool_call_id, status: "failed", result };
+}
+
+function toolCall({ name, text, tooLarge }: WantedCall, message_id: string): Extract<AgentEvent, { type: "tool_call" }> {
   const tool = toolNamed(name);
   const input = tooLarge ? null : objectOf(text);
+  const path = tool?.location(input ?? {}) ?? null;
   return {
     type: "tool_call",
     // Ours, because a model's may be empty or the same twice.
@@ -98,6 +117,8 @@ function toolCall({ name, text, tooLarge }: WantedCall, message_id: string): Age
     title: oneLine(tool?.title(input ?? {}) ?? (name || "unknown tool")),
     input: input ?? {},
     ...(input === null && { raw_input: text }),
+    // A longer path names no file.
+    ...(path !== null && path.length <= defaults.workdir_bytes_max && { locations: [{ path }] }),
   };
 }
 

@@ -20,10 +20,15 @@ export const edit = defineTool({
     new_text: z.string().describe("What shall stand there instead."),
   }),
   title: ({ path }) => `edit ${path}`,
+  location: ({ path }) => path,
 
   async preview(input, context) {
     const file = await currentFile(input.path, context);
-    return { text: difference(context.paths.show(file.path), file.text, edited(file, input)), fileDigest: file.digest };
+    return {
+      text: difference(context.paths.show(file.path), file.text, edited(file, input)),
+      fileDigest: file.digest,
+      pattern: { type: "path", path: file.path },
+    };
   },
 
   async *run(input, context) {

@@ -22,6 +22,7 @@ export const read = defineTool({
     limit: z.int().min(1).nullish().describe("How many lines."),
   }),
   title: ({ path }) => `read ${path}`,
+  location: ({ path }) => path,
 
   async *run({ path, offset, limit }, context) {
     const real = await context.paths.resolve(path);

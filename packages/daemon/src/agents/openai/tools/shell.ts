@@ -18,7 +18,11 @@ export const shell = defineTool({
   title: ({ command }) => command,
 
   async preview({ command, timeout_ms }, { paths }) {
-    return { text: `$ ${command}\n\nin ${paths.workdir}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}`, fileDigest: "" };
+    return {
+      text: `$ ${command}\n\nin ${paths.workdir}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}`,
+      fileDigest: "",
+      pattern: { type: "command", command, directory: paths.workdir },
+    };
   },
 
   async *run({ command, timeout_ms }, context) {

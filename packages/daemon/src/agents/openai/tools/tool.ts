@@ -1,4 +1,4 @@
-import type { Limits, schemas } from "@sessiond/shared";
+import type { Limits, RulePattern, schemas } from "@sessiond/shared";
 import { z } from "zod";
 import type { MarkedChild } from "../../children.ts";
 import type { Paths } from "../paths.ts";
@@ -26,6 +26,8 @@ export interface Preview {
   readonly text: string;
   /** SHA-256 of the file that is to be replaced, `absent`, or "" when no file is concerned. */
   readonly fileDigest: string;
+  /** What an answer may be remembered for, exactly. */
+  readonly pattern: RulePattern;
 }
 
 export interface ToolContext {
@@ -47,6 +49,8 @@ interface ToolDefinition<I> {
   readonly description: string;
   readonly input: z.ZodType<I>;
   title(input: I): string;
+  /** The file that it concerns, as the model names it. */
+  location?(input: I): string;
   preview?(input: I, context: ToolContext): Promise<Preview>;
   run(input: I, context: ToolContext): ToolRun;
 }
@@ -66,6 +70,8 @@ export interface Tool {
   readonly parameters: Record<string, unknown>;
   /** One line for a screen. */
   title(input: Record<string, unknown>): string;
+  /** Null: it concerns no one file. */
+  location(input: Record<string, unknown>): string | null;
   /** @returns what is wrong with the input, as a sentence for the model, when it does not fit */
   ready(input: Record<string, unknown>): ReadyTool | string;
 }
@@ -81,6 +87,10 @@ export function defineTool<I>(definition: ToolDefinition<I>): Tool {
     title: (raw) => {
       const input = definition.input.safeParse(raw);
       return input.success ? oneLine(definition.title(input.data)) : name;
+    },
+    location: (raw) => {
+      const input = definition.input.safeParse(raw);
+      return input.success ? (definition.location?.(input.data) ?? null) : null;
     },
     ready: (raw) => {
       const input = definition.input.safeParse(raw);

@@ -12,6 +12,7 @@ export const write = defineTool({
     content: z.string().describe("The whole new content."),
   }),
   title: ({ path }) => `write ${path}`,
+  location: ({ path }) => path,
 
   async preview({ path, content }, context) {
     const file = await currentFile(path, context);
@@ -22,7 +23,7 @@ export const write = defineTool({
       old !== null && old.length > context.limits.tool_input_bytes_max
         ? `Replaces all ${old.length} characters of ${name} with:\n\n${content}`
         : difference(name, old, content);
-    return { text, fileDigest: file.digest };
+    return { text, fileDigest: file.digest, pattern: { type: "path", path: file.path } };
   },
 
   async *run({ path, content }, context) {
