@@ -1,10 +1,16 @@
-import { isSessiondError, SessiondError, type Actor, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
+import { isSessiondError, SessiondError, type Actor, type HostEvent, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
 import { Session } from "../session/session.ts";
-import { SessionLog } from "../session/session-log.ts";
+import { SessionLog, type SessionFacts } from "../session/session-log.ts";
+import { changes, seenOf } from "./changes.ts";
 import type { DurableStore } from "./durable-store.ts";
+import { HostRoom } from "./host-room.ts";
+import { Leases } from "./leases.ts";
+import { listingOf } from "./listing.ts";
 import type { Registry, RegistryEntry } from "./registry.ts";
+import type { RememberedAnswers } from "./remembered-answers.ts";
+import { Resting } from "./resting.ts";
 import { Serial } from "./serial.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Store } from "./store.ts";
@@ -12,19 +18,25 @@ import { Tokens } from "./tokens.ts";
 import type { WorkdirRules } from "./workdir.ts";
 
 /**
- * The set of sessions: wakes them, puts them to rest, ends their lives; how lives
- * begin is in starts.ts. Steps that
- * concern one session or one directory run one after another; different ones side by side.
+ * The set of sessions: wakes them, puts them to rest, ends their lives, and tells those who watch;
+ * how lives begin is in starts.ts, what becomes of sessions that nobody uses in resting.ts. Steps
+ * that concern one session or one directory run one after another; different ones side by side.
  */
 export interface HostOptions {
+  readonly bootId: string;
   readonly store: Store;
   readonly registry: Registry;
+  readonly remembered: RememberedAnswers;
   readonly clock: Clock;
   readonly limits: Limits;
   readonly kinds: ReadonlyMap<string, AgentKind>;
   readonly defaultAgent: string;
   readonly workdirs: WorkdirRules;
+  /** Names that the configuration adds to the variables that may go with a start. */
+  readonly envAllow: readonly string[];
   report(error: unknown): void;
+  /** What it did by itself, for the daemon's log. */
+  note(what: string, about: Readonly<Record<string, unknown>>): void;
 }
 
 /** What the gate asks about a session, awake or not. */
@@ -37,13 +49,23 @@ export class Host {
   readonly options: HostOptions;
   draining = false;
   readonly #awake = new Map<SessionId, Session>();
+  /** Opened or being opened, and not adopted yet: they count too. */
+  readonly #opening = new Set<SessionId>();
   readonly #waking = new Map<SessionId, Promise<Session>>();
   readonly #credentials = new Map<SessionId, Promise<Credentials>>();
+  readonly #loaded = new Map<SessionId, Credentials>();
+  /** Open when the daemon last ended, and not to be opened by this one; with what the disk said. */
+  readonly unopened = new Map<SessionId, string>();
+  readonly room: HostRoom;
+  readonly leases = new Leases();
+  readonly resting: Resting;
   /** Steps that concern one session or directory. */
   readonly serial = new Serial();
 
   constructor(options: HostOptions) {
     this.options = options;
+    this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: () => this.list() });
+    this.resting = new Resting(this);
   }
 
   /**
@@ -58,8 +80,11 @@ export class Host {
       await this.session(id, true);
     });
     const done = Promise.allSettled(opening).then((results) => {
-      for (const result of results) {
-        if (result.status === "rejected" && !isSessiondError(result.reason, "session_stopped")) this.options.report(result.reason);
+      for (const [index, result] of results.entries()) {
+        if (result.status === "fulfilled" || isSessiondError(result.reason, "session_stopped")) continue;
+        const reason: unknown = result.reason;
+        this.unopened.set(left[index] ?? "", reason instanceof Error ? reason.message : String(reason));
+        this.options.report(reason);
       }
     });
     return { done };
@@ -92,6 +117,20 @@ export class Host {
   /** The session's tokens, if they are in memory, are those of a session that does not exist. */
   forgetCredentials(id: SessionId): void {
     this.#credentials.delete(id);
+    this.#loaded.delete(id);
+  }
+
+  /** It was deleted: the registry does not know it any more. */
+  forget({ id, workdir }: RegistryEntry): void {
+    this.forgetCredentials(id);
+    this.unopened.delete(id);
+    this.options.note("deleted a session that was never used", { session: id, workdir });
+    this.room.publish(workdir, { type: "session_deleted", session_id: id });
+  }
+
+  /** Its credentials, where they are in memory. */
+  loaded(id: SessionId): Credentials | undefined {
+    return this.#loaded.get(id);
   }
 
   credentials(entry: RegistryEntry): Promise<Credentials> {
@@ -145,6 +184,7 @@ export class Host {
     if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
     return this.serial.run(id, async () => {
       await this.settled(id);
+      if (this.entry(id) === undefined) throw new SessiondError("not_found", { what: "session" });
       if (life !== undefined && life !== this.life(this.entry(id) ?? entry).life) return { seq: await this.#endOf(id, life), life };
       if (this.entry(id)?.stopped === true && !this.#awake.has(id)) {
         const log = await this.stoppedLog(id);
@@ -158,6 +198,11 @@ export class Host {
     });
   }
 
+  /** What `session_info` tells that is not in the journal. */
+  async facts(entry: RegistryEntry): Promise<SessionFacts> {
+    return this.#factsOf(entry, (await this.credentials(entry)).file.data);
+  }
+
   /** True when the token has a seat in the session, connected or in its grace. */
   holdsSeat(id: SessionId, tokenId: string): boolean {
     return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
@@ -165,17 +210,25 @@ export class Host {
 
   /** @returns newest first */
   list(): SessionListing[] {
-    return this.options.registry.all().map((entry) => this.#listing(entry));
+    return this.options.registry.all().map((entry) => listingOf(entry, this.#awake.get(entry.id)));
   }
 
   /** No new work from here on; resolves when everything is at rest. */
   async drain(waitMs: number): Promise<void> {
     this.draining = true;
+    this.resting.end();
     const { clock, limits } = this.options;
-    await within(clock, limits.rest_wait_ms, Promise.allSettled(this.#waking.values()));
+    await within(clock, limits.rest_wait_ms, Promise.allSettled([...this.#waking.values(), this.resting.settled()]));
     await Promise.all(this.awake.map((session) => session.quiesce(waitMs)));
     // A disk that hangs keeps its session marked open: the next start does what it does after a crash.
     await within(clock, limits.rest_wait_ms, Promise.all(this.awake.map((session) => this.#rest(session))));
+    this.room.end(new SessiondError("shutting_down"));
+  }
+
+  /** Put one to rest that is idle; nobody may be at work on it. */
+  async rest(session: Session): Promise<void> {
+    this.#awake.delete(session.id);
+    await this.#rest(session);
   }
 
   async #rest(session: Session): Promise<void> {
@@ -183,10 +236,32 @@ export class Host {
       await session.rest(new SessiondError("shutting_down"));
       await (await this.#credentials.get(session.id))?.tokens.writeUse();
       await session.log.close();
-      if (session.log.room.fault === undefined) await this.options.store.unmarkOpen(session.id);
+      await this.resting.left(session);
+      // A parked turn must not wait for somebody to call: the next start opens its session, and who watches sees that it waits.
+      if (session.log.room.fault === undefined && session.state.turn === null) await this.options.store.unmarkOpen(session.id);
     } catch (error) {
       this.options.report(error);
     }
+    this.#tell({ type: "session_resting", session_id: session.id });
+  }
+
+  #tell(event: HostEvent): void {
+    const entry = this.entry(event.session_id);
+    if (entry !== undefined) this.room.publish(entry.workdir, event);
+  }
+
+  /** From here on those who watch are told what its readers see. */
+  #follow(session: Session): void {
+    const entry = this.entry(session.id);
+    if (entry === undefined) return;
+    this.room.publish(entry.workdir, { type: "session_started", session_id: session.id, session: listingOf(entry, session) });
+    let seen = seenOf(session.log);
+    session.log.onShown = () => {
+      const now = seenOf(session.log);
+      for (const event of changes(seen, now)) this.room.publish(entry.workdir, event);
+      seen = now;
+      this.resting.changed(session);
+    };
   }
 
   /** Seq of the frame with which a past life ended; 0 when the journal has lost it. */
@@ -197,22 +272,9 @@ export class Host {
     return seq;
   }
 
-  #listing(entry: RegistryEntry): SessionListing {
-    const session = this.#awake.get(entry.id);
-    const base = { session_id: entry.id, workdir: entry.workdir, stable: entry.stable, created_at: entry.created_at };
-    if (session === undefined) return { ...base, life_state: entry.stopped ? "stopped" : "resting" };
-    const state = session.log.shown.state;
-    const driver = state.seats.find((seat) => seat.role === "driver")?.label;
-    const fault = session.log.room.fault;
-    return {
-      ...base,
-      life_state: state.life_state,
-      status: state.status,
-      seats: state.seats.length,
-      pending_approvals: state.approvals.length,
-      ...(driver !== undefined && { driver }),
-      ...(fault && { fault }),
-    };
+  #factsOf(entry: RegistryEntry, file: SessionFile): SessionFacts {
+    const { created_at, stable, workdir } = entry;
+    return { created_at, stable, env_names: Object.keys(file.env), rules: [...this.options.remembered.of(workdir).all()] };
   }
 
   async #loadCredentials(entry: RegistryEntry): Promise<Credentials> {
@@ -220,7 +282,9 @@ export class Host {
     const tokens = new Tokens(file, this.options.clock, this.options.limits, (ids, cause) =>
       this.#awake.get(entry.id)?.seats.tokensEnded(ids, new SessiondError("token_ended", { cause })),
     );
-    return { file, tokens };
+    const credentials = { file, tokens };
+    this.#loaded.set(entry.id, credentials);
+    return credentials;
   }
 
   async #wake(entry: RegistryEntry): Promise<Session> {
@@ -237,7 +301,7 @@ export class Host {
       this.adopt(session);
       return session;
     } catch (error) {
-      await log.close().catch(() => undefined);
+      await this.abandon(entry.id, log);
       throw error;
     }
   }
@@ -248,39 +312,64 @@ export class Host {
    * @throws SessiondError limit_reached, storage_failed
    */
   async open(entry: RegistryEntry): Promise<{ session: Session; log: SessionLog; damage: string }> {
-    const { store, clock, limits, kinds, report } = this.options;
-    if (this.#awake.size >= limits.sessions_live_max)
+    const { clock, limits, kinds, report } = this.options;
+    if (this.#awake.size + this.#opening.size >= limits.sessions_live_max)
       throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
-    await store.markOpen(entry.id);
-    // Where somebody removed the folder, the session is an empty one and not a broken one.
-    await store.makeSessionDirectory(entry.id);
-    const { file } = await this.credentials(entry);
-    const { log, damage } = await SessionLog.open(store.logOptions(entry.id));
+    this.#opening.add(entry.id);
+    const { file, log, damage } = await this.#openFiles(entry).catch((error: unknown) => {
+      this.#opening.delete(entry.id);
+      throw error;
+    });
     const session = new Session({
       sessionId: entry.id,
-      createdAt: entry.created_at,
       clock,
       limits,
       kinds,
       log,
       report,
       draining: () => this.draining,
-      storedDriver: () => file.data.driver,
-      storeDriver: (keys) => file.update((data) => void (data.driver = { ...keys })),
+      workdirAnswers: this.options.remembered.of(entry.workdir),
+      facts: () => this.#factsOf(entry, file.data),
+      storedDrivers: () => file.data.drivers,
+      storeDrivers: (keys) => file.update((data) => void (data.drivers = keys.map((each) => ({ ...each })))),
+      env: () => file.data.env,
     });
     return { session, log, damage };
   }
 
+  async #openFiles(entry: RegistryEntry): Promise<{ file: Credentials["file"]; log: SessionLog; damage: string }> {
+    const { store } = this.options;
+    await store.markOpen(entry.id);
+    // Where somebody removed the folder, the session is an empty one and not a broken one.
+    await store.makeSessionDirectory(entry.id);
+    const { file } = await this.credentials(entry);
+    return { file, ...(await SessionLog.open(store.logOptions(entry.id))) };
+  }
+
+  /** Opened, and not adopted after all. */
+  async abandon(id: SessionId, log: SessionLog): Promise<void> {
+    this.#opening.delete(id);
+    await log.close().catch(() => undefined);
+  }
+
   /** From here on calls find it. */
   adopt(session: Session): void {
+    this.#opening.delete(session.id);
     this.#awake.set(session.id, session);
+    this.unopened.delete(session.id);
+    this.#follow(session);
+    this.resting.woken(session);
   }
 
   /** The life is over in the journal; make the registry say so and let go of the files. */
   async putAway(session: Session, life: number): Promise<void> {
+    // One that was found ended when it was to be woken: its readers see the end, and watchers have not.
+    const untold = !this.#awake.has(session.id) && this.entry(session.id)?.stopped === false;
     await this.options.registry.change(session.id, { stopped: true, life });
     this.#awake.delete(session.id);
+    if (untold) this.#tell({ type: "session_stopped", session_id: session.id });
     await (await this.#credentials.get(session.id))?.tokens.writeUse();
+    await this.resting.left(session);
     await this.options.store.unmarkOpen(session.id);
     void session.log.room
       .unread()

@@ -25,6 +25,8 @@ type RegistryFile = z.infer<typeof registryFile>;
 export class Registry {
   readonly #store: DurableStore<RegistryFile>;
   #byId: Map<SessionId, RegistryEntry>;
+  /** Deleted: gone from here for good, and from the file with its next write. */
+  readonly #dropped = new Set<SessionId>();
 
   private constructor(store: DurableStore<RegistryFile>) {
     this.#store = store;
@@ -76,26 +78,42 @@ export class Registry {
 
   /** The commit point of a creation. @throws SessiondError storage_failed */
   async add(entry: RegistryEntry): Promise<void> {
-    await this.#store.update((file) => void file.sessions.push(entry));
-    this.#refresh();
+    await this.#update((file) => void file.sessions.push(entry));
   }
 
   /** @throws SessiondError storage_failed */
   async change(id: SessionId, change: Partial<Omit<RegistryEntry, "id">>): Promise<void> {
-    await this.#store.update((file) => {
+    await this.#update((file) => {
       const entry = file.sessions.find((stored) => stored.id === id);
       if (entry !== undefined) Object.assign(entry, change);
     });
-    this.#refresh();
   }
 
   /** Undo an `add` that failed: it may have reached the disk nevertheless. @throws SessiondError storage_failed */
   async withdraw(id: SessionId): Promise<void> {
-    await this.#store.update((file) => void (file.sessions = file.sessions.filter((entry) => entry.id !== id)));
+    await this.#update((file) => void (file.sessions = file.sessions.filter((entry) => entry.id !== id)));
+  }
+
+  /**
+   * Forget a session whose deletion is decided: in this step, and in the file when this resolves.
+   *
+   * @throws SessiondError storage_failed  the file has it still, and the next write leaves it out
+   */
+  drop(id: SessionId): Promise<void> {
+    this.#dropped.add(id);
+    this.#refresh();
+    return this.#update(() => undefined);
+  }
+
+  async #update(change: (file: RegistryFile) => void): Promise<void> {
+    await this.#store.update((file) => {
+      change(file);
+      file.sessions = file.sessions.filter(({ id }) => !this.#dropped.has(id));
+    });
     this.#refresh();
   }
 
   #refresh(): void {
-    this.#byId = new Map(this.#store.data.sessions.map((entry) => [entry.id, entry]));
+    this.#byId = new Map(this.#store.data.sessions.filter(({ id }) => !this.#dropped.has(id)).map((entry) => [entry.id, entry]));
   }
 }

@@ -7,7 +7,7 @@ const hash = z.string().regex(/^[0-9a-f]{64}$/);
 export const storedToken = z.strictObject({ ...schemas.tokenRecord.shape, hash });
 export type StoredToken = z.infer<typeof storedToken>;
 
-/** Who drives, so that the seat can be resumed after a restart. */
+/** Who drives, or is about to: the seat that has it by the journal can be resumed after a restart. */
 const driverDigest = z.strictObject({ seat_id: schemas.seatId, secret_hash: hash, token_id: schemas.tokenId });
 
 export const sessionFile = z.strictObject({
@@ -18,6 +18,8 @@ export const sessionFile = z.strictObject({
   created_at: schemas.millis,
   request_id: schemas.requestId.optional(),
   tokens: z.array(storedToken),
-  driver: driverDigest.nullable(),
+  /** Given at the start of the life, for its tools. */
+  env: z.record(z.string(), z.string()),
+  drivers: z.array(driverDigest).max(2),
 });
 export type SessionFile = z.infer<typeof sessionFile>;

@@ -1,7 +1,8 @@
-import { isSessiondError, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
+import { envRefusal, isSessiondError, limits, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
 import { mintId } from "../ids.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionLog } from "../session/session-log.ts";
+import { isSamePolicy } from "../session/settings.ts";
 import type { Host } from "./host.ts";
 import type { RegistryEntry } from "./registry.ts";
 import { resolveWorkdir } from "./workdir.ts";
@@ -11,7 +12,8 @@ import { resolveWorkdir } from "./workdir.ts";
  * A creation has one commit point, its registry entry; what comes before is undone when a step fails.
  */
 type Started = VerbOutput<"start_session">;
-type LifeOptions = { agent?: string | undefined; model?: string | undefined };
+type LifeOptions = Pick<VerbParsed<"start_session">, "agent" | "model" | "title" | "policy" | "env">;
+type Env = Readonly<Record<string, string>>;
 
 export class Starts {
   readonly #host: Host;
@@ -22,6 +24,7 @@ export class Starts {
 
   /** @throws SessiondError workdir_invalid, model_unknown, storage_failed, limit_reached */
   async startOrGet(input: VerbParsed<"start_or_get_for_workdir">): Promise<Started> {
+    this.#mustAllow(input.env);
     const workdir = await resolveWorkdir(input.workdir, this.#host.options.workdirs);
     return this.#host.serial.run(`workdir ${workdir}`, async () => {
       const entry = this.#host.options.registry.stableOf(workdir);
@@ -34,6 +37,7 @@ export class Starts {
   async start(input: VerbParsed<"start_session">): Promise<Started> {
     if ((input.workdir === undefined) === (input.session_id === undefined))
       throw new SessiondError("bad_request", { reason: "give either workdir or session_id" });
+    this.#mustAllow(input.env);
     const workdir = input.workdir === undefined ? undefined : await resolveWorkdir(input.workdir, this.#host.options.workdirs);
     return this.#host.serial.run(`request ${input.request_id}`, async () => {
       const known = this.#host.options.registry.byRequest(input.request_id);
@@ -46,18 +50,30 @@ export class Starts {
     });
   }
 
-  #choose(options: LifeOptions): { agent: string; model: string } {
+  /** @throws SessiondError bad_request with the variable's name and why, never its value */
+  #mustAllow(env: Env = {}): void {
+    const names = Object.keys(env);
+    if (names.length > limits.env_vars_max)
+      throw new SessiondError("bad_request", { reason: `env has ${names.length} variables, more than ${limits.env_vars_max}` });
+    for (const name of names) {
+      const refusal = envRefusal(name, this.#host.options.envAllow) ?? (env[name]?.includes("\0") ? "its value holds a NUL character" : null);
+      if (refusal !== null) throw new SessiondError("bad_request", { reason: `the variable ${name} may not go with a start: ${refusal}` });
+    }
+  }
+
+  #choose(options: LifeOptions): Pick<LifeOptions, "title" | "policy"> & { agent: string; model: string } {
     const agent = options.agent ?? this.#host.options.defaultAgent;
     const kind = this.#host.options.kinds.get(agent);
     if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
     const model = options.model ?? kind.defaultModel;
     if (!kind.knowsModel(model)) throw new SessiondError("model_unknown", { model });
-    return { agent, model };
+    const { title, policy } = options;
+    return { agent, model, ...(title !== undefined && { title }), ...(policy !== undefined && { policy }) };
   }
 
   /** Directory, journal, session.json, first frame, then the registry entry: until that is on disk nothing has happened. */
   async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string }): Promise<Started> {
-    const { agent, model } = this.#choose(options);
+    const chosen = this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
     const { store, clock, registry } = this.#host.options;
     const entry: RegistryEntry = {
@@ -75,16 +91,17 @@ export class Starts {
       const opened = await this.#host.open(entry);
       const { session } = opened;
       log = opened.log;
-      const { tokens } = await this.#host.credentials(entry);
+      const { tokens, file } = await this.#host.credentials(entry);
+      await file.update((data) => void (data.env = { ...options.env }));
       const minted = await tokens.mint({ right: "control", label: kind.requestId ?? "start", life: 1, origin: "start" });
-      await log.durable(session.begin(workdir, agent, model));
+      await log.durable(session.begin(workdir, chosen));
       committing = true;
       await registry.add(entry);
       this.#host.adopt(session);
       return { session: session.info(), token: minted.token, token_id: minted.record.token_id, created: true, differs: [] };
     } catch (error) {
       this.#host.forgetCredentials(entry.id);
-      await log?.close().catch(() => undefined);
+      if (log !== null) await this.#host.abandon(entry.id, log);
       // An entry that may have reached the disk must not be left without its folder.
       const withdrawn = !committing || (await this.#withdraw(entry.id));
       if (!withdrawn) throw error;
@@ -109,7 +126,9 @@ export class Starts {
     const ended = this.#host.inMemory(entry.id);
     // Its life is over in the journal, and the registry could not be told then.
     if (ended !== undefined && !ended.live) await this.#host.putAway(ended, (await ended.stop({ label: "owner" })).life);
-    const current = this.#host.entry(entry.id) ?? entry;
+    const current = this.#host.entry(entry.id);
+    // Deleted, because it was never used, while this call waited for its turn.
+    if (current === undefined) throw new SessiondError("not_found", { what: "session" });
     let begins = current.stopped;
     const session = begins
       ? await this.#nextLife(current, options)
@@ -119,7 +138,7 @@ export class Starts {
           begins = true;
           return this.#nextLife(this.#host.entry(entry.id) ?? current, options);
         });
-    const { tokens } = await this.#host.credentials(current);
+    const { tokens, file } = await this.#host.credentials(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
     const unseen = tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start");
     for (const token of unseen) await tokens.revoke(token.token_id);
@@ -127,25 +146,44 @@ export class Starts {
       session.seats.holdsSeat(tokenId),
     );
     const info = session.info();
-    const differs = begins ? [] : (["agent", "model"] as const).filter((key) => options[key] !== undefined && options[key] !== info[key]);
+    const differs = begins ? [] : differing(options, info, file.data.env);
     return { session: info, token: minted.token, token_id: minted.record.token_id, created: begins || (unseen.length > 0 && tokenLabel !== "start"), differs };
   }
 
   async #nextLife(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
-    const { agent, model } = this.#choose(options);
+    const chosen = this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
     const { session, log, damage } = await this.#host.open(entry);
     try {
       // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
-      if (!session.live) session.begin(entry.workdir, agent, model, entry.life);
+      if (!session.live) {
+        const { file } = await this.#host.credentials(entry);
+        await file.update((data) => void (data.env = { ...options.env }));
+        session.begin(entry.workdir, chosen, entry.life);
+      }
       session.recover(damage);
       await log.durable(session.state.seq);
       await this.#host.options.registry.change(entry.id, { stopped: false, life: session.state.life });
       this.#host.adopt(session);
       return session;
     } catch (error) {
-      await log.close().catch(() => undefined);
+      await this.#host.abandon(entry.id, log);
       throw error;
     }
   }
 }
+
+/** What was asked for, and is otherwise in the life that runs. */
+function differing(options: LifeOptions, info: Started["session"], env: Env): Started["differs"] {
+  const same: Record<Started["differs"][number], boolean> = {
+    agent: options.agent === info.agent,
+    model: options.model === info.model,
+    title: options.title === info.title,
+    policy: options.policy !== undefined && isSamePolicy(options.policy, info.policy),
+    env: options.env !== undefined && isSameEnv(options.env, env),
+  };
+  return (["agent", "model", "title", "policy", "env"] as const).filter((key) => options[key] !== undefined && !same[key]);
+}
+
+const isSameEnv = (one: Env, other: Env): boolean =>
+  Object.keys(one).length === Object.keys(other).length && Object.entries(one).every(([name, value]) => other[name] === value);

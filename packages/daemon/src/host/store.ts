@@ -5,26 +5,35 @@ import { diskReason, type Disk } from "../disk.ts";
 import { SessionLog, type LogOptions } from "../session/session-log.ts";
 import { DurableStore } from "./durable-store.ts";
 import { Registry, type RegistryEntry } from "./registry.ts";
+import { RememberedAnswers, rulesFile, type RulesFile } from "./remembered-answers.ts";
 import { sessionFile, type SessionFile } from "./session-file.ts";
+import { UnusedMarks } from "./unused-marks.ts";
 
 /**
  * Where things lie in the state directory, and what is done with what cannot be read: it is kept
  * under another name and reported, never overwritten.
  *
  *     registry.json             which sessions there are
+ *     rules.json                answers remembered for a directory
  *     sessions/<id>/            session.json, journal
  *     open/<id>                 present while the session may be written to: a start opens exactly these
+ *     unused/<id>               present while a session that never had a turn is not in memory
  */
 export class Store {
   readonly root: string;
   readonly disk: Disk;
+  readonly unused: UnusedMarks;
   readonly setAside: { path: string; reason: string }[] = [];
   readonly #clock: Clock;
+  /** What every session's log is given. */
+  readonly #log: Pick<LogOptions, "counters" | "limits" | "report">;
 
-  constructor(root: string, disk: Disk, clock: Clock) {
+  constructor(root: string, disk: Disk, clock: Clock, log: Pick<LogOptions, "counters" | "limits" | "report">) {
     this.root = root;
     this.disk = disk;
+    this.unused = new UnusedMarks(root, disk);
     this.#clock = clock;
+    this.#log = log;
   }
 
   readonly keepAside = (path: string, reason: string): void => void this.setAside.push({ path, reason });
@@ -32,9 +41,22 @@ export class Store {
   /** @throws SessiondError storage_failed */
   async prepare(): Promise<Registry> {
     return this.#typed(async () => {
-      for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open")]) await this.disk.makeDirectory(directory);
+      for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open"), this.unused.directory]) await this.disk.makeDirectory(directory);
       return Registry.open(this.disk, join(this.root, "registry.json"), this.#clock.now(), () => this.#rebuild(), this.keepAside);
     });
+  }
+
+  /** Answers remembered for directories; where the file cannot be read, none is. @throws SessiondError storage_failed */
+  async remembered(): Promise<RememberedAnswers> {
+    const path = join(this.root, "rules.json");
+    const none: RulesFile = { version: 1, workdirs: {} };
+    const store = await DurableStore.open<RulesFile>(this.disk, path, rulesFile, none, async (reason) => {
+      const kept = `${path}.unreadable-${this.#clock.now()}`;
+      await this.disk.rename(path, kept);
+      this.keepAside(kept, `the remembered answers cannot be read: ${reason}; none counts, so they are asked for again`);
+      return none;
+    });
+    return new RememberedAnswers(store);
   }
 
   directory(id: SessionId): string {
@@ -46,8 +68,12 @@ export class Store {
     return this.disk.list(join(this.root, "open"));
   }
 
+  /** It may be used from here on. */
   markOpen(id: SessionId): Promise<void> {
-    return this.#typed(() => this.disk.replace(join(this.root, "open", id), ""));
+    return this.#typed(async () => {
+      await this.disk.replace(join(this.root, "open", id), "");
+      await this.unused.remove(id);
+    });
   }
 
   unmarkOpen(id: SessionId): Promise<void> {
@@ -60,6 +86,11 @@ export class Store {
       await this.disk.makeDirectory(this.directory(id));
       await this.disk.syncDirectory(join(this.root, "sessions"));
     });
+  }
+
+  /** True when something of it could not be read at some time, and lies beside it. */
+  async holdsSetAside(id: SessionId): Promise<boolean> {
+    return (await this.disk.list(this.directory(id))).some((name) => /\.(damaged|unreadable)-/.test(name));
   }
 
   removeSession(id: SessionId): Promise<void> {
@@ -76,7 +107,8 @@ export class Store {
       stable: entry.stable,
       created_at: entry.created_at,
       tokens: [],
-      driver: null,
+      env: {},
+      drivers: [],
       ...(entry.request_id !== undefined && { request_id: entry.request_id }),
     };
     const own = sessionFile.refine((file) => file.session_id === entry.id, "it names another session");
@@ -89,13 +121,15 @@ export class Store {
   }
 
   logOptions(id: SessionId): LogOptions {
-    return { sessionId: id, directory: this.directory(id), disk: this.disk, clock: this.#clock, setAside: this.keepAside };
+    return { sessionId: id, directory: this.directory(id), disk: this.disk, clock: this.#clock, setAside: this.keepAside, ...this.#log };
   }
 
   /** A lost registry, as the folders tell it. What cannot be read is set aside and left out. */
   async #rebuild(): Promise<RegistryEntry[]> {
     const found: RegistryEntry[] = [];
     for (const id of await this.disk.list(join(this.root, "sessions"))) {
+      // Its deletion had begun; what is left of it may be no whole session.
+      if ((await this.unused.read(id))?.doomed === true) continue;
       try {
         const text = await this.disk.readText(join(this.directory(id), "session.json"));
         const file = sessionFile.parse(JSON.parse(text ?? "null"));

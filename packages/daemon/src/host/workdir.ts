@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { access, realpath, stat } from "node:fs/promises";
-import { isAbsolute, resolve, sep } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve, sep } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { isErrno } from "../disk.ts";
 
@@ -53,6 +53,18 @@ async function realOf(path: string): Promise<string> {
     if (isErrno(error, "ENAMETOOLONG")) throw invalid("the path is too long");
     throw error;
   }
+}
+
+/**
+ * The path under which a directory's sessions are kept, whether or not it is there still: real as
+ * far as there is something, and then as it is written. Nothing is checked.
+ */
+export async function workdirKey(path: string): Promise<string> {
+  if (!isAbsolute(path) || path.includes("\0")) return path;
+  const real = await realpath(path).catch(() => null);
+  if (real !== null) return real;
+  const whole = resolve(path);
+  return whole === "/" ? whole : join(await workdirKey(dirname(whole)), basename(whole));
 }
 
 /** The real path where there is one; a rule about a missing directory still counts by its name. */

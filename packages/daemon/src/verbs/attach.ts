@@ -22,7 +22,17 @@ export const attach: Handler<"attach"> = async function* ({ input, grant, daemon
       return;
     }
     const session = await daemon.host.session(entry.id);
-    const request = { role: input.role, label: input.label, fallback: input.fallback !== undefined, secret: seatSecret, tokenId: token.token_id, cursor };
+    // Who comes with a cursor had a seat; it does not win back by force what was taken from it meanwhile.
+    const force = input.force !== undefined && cursor === undefined;
+    const request = {
+      role: input.role,
+      label: input.label,
+      fallback: input.fallback !== undefined,
+      force,
+      secret: seatSecret,
+      tokenId: token.token_id,
+      cursor,
+    };
     yield* attachTo(session, request, { signal, ready: () => reader.ready() });
   } finally {
     held.release();

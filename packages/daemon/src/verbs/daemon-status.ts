@@ -1,3 +1,3 @@
 import type { Handler } from "./verb.ts";
 
-export const daemonStatus: Handler<"daemon_status"> = async ({ daemon }) => daemon.status();
+export const daemonStatus: Handler<"daemon_status"> = ({ daemon }) => daemon.status();

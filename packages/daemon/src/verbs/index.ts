@@ -1,4 +1,13 @@
 import type { VerbName } from "@sessiond/shared";
+import { takeDriver } from "./take-driver.ts";
+import { yieldDriver } from "./yield-driver.ts";
+import { editPrompt } from "./edit-prompt.ts";
+import { forgetRule } from "./forget-rule.ts";
+import { configureSession } from "./configure-session.ts";
+import { addSystemMessage } from "./add-system-message.ts";
+import { watchSessions } from "./watch-sessions.ts";
+import { stopWorkdirSession } from "./stop-workdir-session.ts";
+import { listAgents } from "./list-agents.ts";
 import { approve } from "./approve.ts";
 import { attach } from "./attach.ts";
 import { authorize } from "./authorize.ts";
@@ -45,4 +54,13 @@ export const handlers: Handlers = {
   approve,
   interrupt,
   stop,
+  take_driver: takeDriver,
+  yield_driver: yieldDriver,
+  edit_prompt: editPrompt,
+  forget_rule: forgetRule,
+  configure_session: configureSession,
+  add_system_message: addSystemMessage,
+  watch_sessions: watchSessions,
+  stop_workdir_session: stopWorkdirSession,
+  list_agents: listAgents,
 };

@@ -2,7 +2,7 @@ import { SessiondError, type Actor } from "@sessiond/shared";
 import type { HostGrant, SeatGrant, TokenGrant } from "../gate.ts";
 import type { RegistryEntry } from "../host/registry.ts";
 import type { Tokens } from "../host/tokens.ts";
-import type { SessionLog } from "../session/session-log.ts";
+import type { SessionFacts, SessionLog } from "../session/session-log.ts";
 import type { Daemon } from "./verb.ts";
 
 /** Ways from a call to what it names, shared by handlers. */
@@ -28,13 +28,14 @@ export async function tokensOf(daemon: Daemon, grant: HostGrant | TokenGrant, se
 }
 
 /** The session's log: of the live session, woken if need be, or a stopped one's, read for this call. @throws SessiondError not_found */
-export async function withLog<T>(daemon: Daemon, sessionId: string, use: (log: SessionLog, createdAt: number) => Promise<T>): Promise<T> {
+export async function withLog<T>(daemon: Daemon, sessionId: string, use: (log: SessionLog, facts: SessionFacts) => Promise<T>): Promise<T> {
   const entry = daemon.host.entry(sessionId);
   if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
-  if (!daemon.host.life(entry).stopped) return use((await daemon.host.session(sessionId)).log, entry.created_at);
+  const facts = await daemon.host.facts(entry);
+  if (!daemon.host.life(entry).stopped) return use((await daemon.host.session(sessionId)).log, facts);
   const log = await daemon.host.stoppedLog(sessionId);
   try {
-    return await use(log, entry.created_at);
+    return await use(log, facts);
   } finally {
     await log.close();
   }

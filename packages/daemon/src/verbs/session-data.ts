@@ -8,25 +8,29 @@ export const sessionData: Handler<"session_data"> = ({ input, daemon }) => {
   const { after, before, limit = limits.page_frames_max } = input;
   if (after !== undefined && before !== undefined) throw new SessiondError("bad_request", { reason: "give either after or before" });
   return withLog(daemon, input.session_id, async ({ room }) => {
-    const page = before === undefined ? await room.page(after ?? 0, limit, limits.page_bytes_max) : await pageBefore(room, before, limit);
-    const first = page[0]?.seq ?? 0;
+    const page = before === undefined ? await room.page(after ?? 0, limit, limits.page_bytes_max) : await room.pageBefore(before, limit, limits.page_bytes_max);
     const last = page.at(-1)?.seq ?? after ?? 0;
+    const more = before === undefined ? last < room.head : await anyBefore(room, page[0]?.seq ?? 0);
+    daemon.counters.framesDecoded += page.length;
     return {
-      // Validated when they were written.
-      frames: page.map((frame) => JSON.parse(frame.text) as Frame),
-      more: before === undefined ? last < room.head : first > 1,
+      frames: page.map(frameOf),
+      more,
       cursor: room.cursor(last),
       head: room.head,
+      // Last, so that it covers what this page may have been read from.
+      compacted_through: room.compactedThrough,
     };
   });
 };
 
-/** Seqs are dense, so a page backwards is one forwards that ends in the right place. */
-async function pageBefore(room: Room, before: number, limit: number): Promise<EncodedFrame[]> {
-  const end = Math.min(before - 1, room.head);
-  for (let count = Math.min(limit, end); count > 0; count = Math.floor(count / 2)) {
-    const page = await room.page(end - count, count, limits.page_bytes_max);
-    if (page.at(-1)?.seq === end) return page;
+/** The first frames of a journal may have been dropped. */
+const anyBefore = async (room: Room, seq: number): Promise<boolean> => seq > 1 && (await room.pageBefore(seq, 1, 0)).length > 0;
+
+/** Validated when it was written; what is not JSON any more was changed on the disk. */
+function frameOf({ text }: EncodedFrame): Frame {
+  try {
+    return JSON.parse(text) as Frame;
+  } catch (cause) {
+    throw new SessiondError("storage_failed", { reason: "a line of the journal cannot be read" }, { cause });
   }
-  return [];
 }

@@ -1,6 +1,8 @@
 import type { Limits, VerbName, VerbOutput, VerbParsed, Verbs } from "@sessiond/shared";
+import type { Counters } from "../counters.ts";
 import type { GrantFor } from "../gate.ts";
 import type { Host } from "../host/host.ts";
+import type { WatchOutput } from "../host/host-room.ts";
 import type { Starts } from "../host/starts.ts";
 import type { AttachOutput, Reader } from "../session/attach.ts";
 
@@ -10,7 +12,8 @@ export interface Daemon {
   readonly starts: Starts;
   readonly limits: Limits;
   readonly bootId: string;
-  status(): VerbOutput<"daemon_status">;
+  readonly counters: Counters;
+  status(): Promise<VerbOutput<"daemon_status">>;
   /** Begin to drain; the process ends when that is done. */
   shutDown(waitMs: number): void;
 }
@@ -22,5 +25,7 @@ export interface Call<V extends VerbName> {
   readonly reader: Reader;
 }
 
-export type Result<V extends VerbName> = Verbs[V]["kind"] extends "subscription" ? AsyncGenerator<AttachOutput> : Promise<VerbOutput<V>>;
+/** Frames stay the text that they were made into, once for all readers. */
+export type StreamOutput<V extends VerbName> = V extends "attach" ? AttachOutput : V extends "watch_sessions" ? WatchOutput : VerbOutput<V>;
+export type Result<V extends VerbName> = Verbs[V]["kind"] extends "subscription" ? AsyncGenerator<StreamOutput<V>> : Promise<VerbOutput<V>>;
 export type Handler<V extends VerbName> = (call: Call<V>) => Result<V>;

@@ -1,0 +1,3 @@
+import type { Handler } from "./verb.ts";
+
+export const listAgents: Handler<"list_agents"> = async ({ daemon }) => ({ agents: [...daemon.host.options.kinds.values()].map((kind) => kind.info()) });
