@@ -179,9 +179,9 @@ test("B2 of a token the disk holds its SHA-256 and nothing else, as of a seat's 
   await call("attach", { session_id: session.session_id, role: "driver", label: "d" }, auth);
   const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
   const file = readFileSync(state("sessions", session.session_id, "session.json"), "utf8");
-  const stored = JSON.parse(file) as { tokens: { hash: string }[]; driver: { secret_hash: string } };
+  const stored = JSON.parse(file) as { tokens: { hash: string }[]; drivers: { secret_hash: string }[] };
   expect(stored.tokens.map(({ hash }) => hash)).toEqual([sha256(token)]);
-  expect(stored.driver.secret_hash).toBe(sha256(auth.seat_secret));
+  expect(stored.drivers.map(({ secret_hash }) => secret_hash)).toEqual([sha256(auth.seat_secret)]);
 });
 
 test("B2 the host key is a 0600 file, everything else is as private, and so it stays after a restart", async () => {

@@ -5,6 +5,8 @@ import { eventsOf, hold, hostAuth, idOf, makeWorkdir, seatSecretOf, type Held } 
 import { FakeClock } from "../support/fake-clock.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 
+/** These sessions never have a turn, and days go by. */
+const unusedKept = { unused_delete_ms: 365 * 86_400_000 };
 let clock: FakeClock;
 let daemon: TestDaemon;
 let workdir: string;
@@ -12,7 +14,7 @@ let session_id: string;
 let start: { token: string; token_id: string };
 beforeEach(async () => {
   clock = new FakeClock();
-  daemon = await startTestDaemon({ clock });
+  daemon = await startTestDaemon({ clock, limits: unusedKept });
   workdir = await makeWorkdir(daemon);
   const started = await daemon.call("start_or_get_for_workdir", { workdir, model: "practice" }, hostAuth(daemon));
   session_id = started.session.session_id;
@@ -125,7 +127,7 @@ describe("B4 what ends with a token", () => {
     await revoke(gone.id);
     await daemon.stop(0);
     clock.advance(10_000);
-    daemon = await startTestDaemon({ clock, root: daemon.root });
+    daemon = await startTestDaemon({ clock, limits: unusedKept, root: daemon.root });
     expect([await works(gone.token), await works(short.token), await works(kept.token), await works(start.token)]).toEqual([
       "unauthenticated",
       "unauthenticated",
@@ -154,7 +156,7 @@ describe("B4 tokens from start verbs", () => {
     clock.advance(day - 1_000);
     expect(await works(start.token)).toBe("works");
     await daemon.stop(0);
-    daemon = await startTestDaemon({ clock, root: daemon.root });
+    daemon = await startTestDaemon({ clock, limits: unusedKept, root: daemon.root });
     clock.advance(day - 1_000);
     expect(await works(start.token)).toBe("works");
     clock.advance(day + 1);

@@ -21,6 +21,8 @@ export interface Config {
   readonly roots: readonly string[];
   readonly allowBroad: boolean;
   readonly model: { readonly apiKey?: string; readonly baseURL?: string; readonly name?: string };
+  /** Names that go with a start beside those of the allow-list. */
+  readonly envAllow: readonly string[];
   /** What children of the daemon may have. */
   readonly childEnv: Readonly<Record<string, string>>;
 }
@@ -36,6 +38,7 @@ const configFile = z.strictObject({
     .strictObject({ name: z.string().optional(), base_url: z.url().optional(), api_key: z.string().min(1).optional(), api_key_file: z.string().optional() })
     .default({}),
   workdirs: z.strictObject({ roots: z.array(z.string()).default([]), allow_broad: z.boolean().default(false) }).default({ roots: [], allow_broad: false }),
+  environment: z.strictObject({ allow: z.array(z.string()).default([]) }).default({ allow: [] }),
   /** Times only: clients size their buffers by the rest. */
   limits: z.partialRecord(z.enum(timeNames), z.int().positive()).default({}),
 });
@@ -65,6 +68,7 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
     limits: Object.freeze({ ...defaults, ...file.limits }),
     roots: file.workdirs.roots.map((root) => resolve(home, root)),
     allowBroad: file.workdirs.allow_broad,
+    envAllow: file.environment.allow,
     model: { ...(apiKey !== undefined && { apiKey }), ...(baseURL !== undefined && { baseURL }), ...(name !== undefined && { name }) },
     childEnv: Object.freeze(
       Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => kept.test(entry[0]) && entry[1] !== undefined)),

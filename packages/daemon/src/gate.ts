@@ -40,15 +40,19 @@ export interface Found {
   token?: string;
 }
 
+type SeatWord = "seat" | "control_seat" | "driver" | "host_minted_driver";
+
 export type GrantFor<G extends Gate> = G extends "open"
   ? OpenGrant
   : G extends "host"
     ? HostGrant
-    : G extends "seat" | "control_seat" | "driver"
+    : G extends SeatWord
       ? SeatGrant
       : G extends `host_or_${string}`
         ? HostGrant | TokenGrant
-        : TokenGrant;
+        : G extends { readonly words: Readonly<Record<string, infer W extends GateWord>>; readonly otherwise: infer O extends GateWord }
+          ? GrantFor<W | O>
+          : TokenGrant;
 
 type Raw = Readonly<Record<string, unknown>>;
 
@@ -67,7 +71,7 @@ function wordOf(gate: Gate, raw: unknown): GateWord {
   return chosen !== undefined && Object.hasOwn(gate.words, chosen) ? (gate.words[chosen] ?? gate.otherwise) : gate.otherwise;
 }
 
-const wantsControl: ReadonlySet<GateWord> = new Set<GateWord>(["control", "host_or_control", "control_seat", "driver"]);
+const wantsControl: ReadonlySet<GateWord> = new Set<GateWord>(["control", "host_or_control", "control_seat", "driver", "host_minted_driver"]);
 
 /** After its life a token reads, and `stop` repeats its answer; nothing else. */
 function mustBeOfThisLife(grant: TokenGrant, row: Row, word: GateWord): void {
@@ -95,11 +99,11 @@ export class GateKeeper {
       case "open":
         return { kind: "open" };
       case "host":
-        return this.#hostGrant(own(auth, "host_key"));
+        return this.owner(own(auth, "host_key"));
       case "host_or_view":
       case "host_or_control":
       case "host_or_lineage":
-        if (own(auth, "host_key") !== undefined) return this.#hostGrant(own(auth, "host_key"));
+        if (own(auth, "host_key") !== undefined) return this.owner(own(auth, "host_key"));
         return word === "host_or_lineage" ? this.#lineage(row, word, raw, found) : this.#tokenGrant(row, word, raw, found);
       case "view":
       case "control":
@@ -107,11 +111,13 @@ export class GateKeeper {
       case "seat":
       case "control_seat":
       case "driver":
+      case "host_minted_driver":
         return this.#seatGrant(await this.#tokenGrant(row, word, raw, found), word);
     }
   }
 
-  #hostGrant(key: unknown): HostGrant {
+  /** Also for what is no verb and takes the host key alone. @throws SessiondError unauthenticated */
+  owner(key: unknown): HostGrant {
     if (!this.#hostKey.matches(key)) throw new SessiondError("unauthenticated");
     return { kind: "host" };
   }
@@ -149,11 +155,14 @@ export class GateKeeper {
     return grant;
   }
 
-  async #seatGrant(grant: TokenGrant, word: GateWord): Promise<SeatGrant> {
+  async #seatGrant(grant: TokenGrant, word: SeatWord): Promise<SeatGrant> {
+    const drives = word === "driver" || word === "host_minted_driver";
     const session = await this.#host.session(grant.entry.id);
     const seat = session.seats.find(grant.seatSecret, grant.token.token_id);
-    if (seat === undefined) throw new SessiondError("not_attached", { needs: word === "driver" ? "driver" : "seat" });
-    if (word === "driver" && seat.role !== "driver") throw new SessiondError("not_driver", { driver: session.seats.driver()?.label ?? "nobody" });
+    if (seat === undefined) throw new SessiondError("not_attached", { needs: drives ? "driver" : "seat" });
+    if (drives && seat.role !== "driver") throw new SessiondError("not_driver", { driver: session.seats.driver()?.label ?? "nobody" });
+    // One that a token minted may pass on what it was given, and no more.
+    if (word === "host_minted_driver" && grant.token.origin === "token") throw new SessiondError("role_too_small", { needs: "a token that the host key minted" });
     return { ...grant, kind: "seat", session, seat };
   }
 }

@@ -41,7 +41,7 @@ export async function privateDirectory(path: string): Promise<void> {
  * its socket elsewhere, and would start a second writer.
  *
  * @returns null when another daemon holds the runtime directory: it is the one to talk to
- * @throws SessiondError conflict, naming the socket, when one with another runtime directory holds the state
+ * @throws SessiondError conflict, naming the socket, when one with another runtime directory holds the state; storage_failed
  */
 export async function claim(socketPath: string, stateDir: string): Promise<Claim | null> {
   if (Buffer.byteLength(socketPath) > limits.socket_path_bytes_max) {
@@ -54,14 +54,20 @@ export async function claim(socketPath: string, stateDir: string): Promise<Claim
   const runtime = await lockFile(join(dirname(socketPath), "lock"));
   if (runtime === null) return null;
   const statePath = join(stateDir, "lock");
-  const state = await lockFile(statePath);
+  const state = await lockFile(statePath).catch(async (error: unknown) => {
+    await runtime.close();
+    throw error;
+  });
   if (state === null) {
     await runtime.close();
     const holder = await readFile(statePath, "utf8").catch(() => "");
     throw new SessiondError("conflict", { reason: `another daemon, behind ${holder || "another socket"}, owns ${stateDir}; use the same XDG_RUNTIME_DIR` });
   }
-  await state.truncate(0);
-  await state.write(socketPath, 0);
+  // Only the words of a refusal: on a full disk the daemon starts without them.
+  await state
+    .truncate(0)
+    .then(() => state.write(socketPath, 0))
+    .catch(() => undefined);
   return {
     listen: (server) => listen(server, socketPath),
     // The socket's name goes first, while the lock still keeps a successor from binding it.
@@ -73,9 +79,11 @@ export async function claim(socketPath: string, stateDir: string): Promise<Claim
   };
 }
 
-/** An exclusive lock that ends with the handle or the process; null when another has it. */
+/** An exclusive lock that ends with the handle or the process; null when another has it. @throws SessiondError storage_failed */
 async function lockFile(path: string): Promise<FileHandle | null> {
-  const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600).catch((cause: unknown) => {
+    throw new SessiondError("storage_failed", { reason: `${path}: ${diskReason(cause)}` }, { cause });
+  });
   // Native, so loaded only when it is needed.
   const { tryLock } = await import("fs-native-extensions");
   if (tryLock(handle.fd)) return handle;

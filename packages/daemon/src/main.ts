@@ -7,15 +7,20 @@ import { openaiKind } from "./agents/openai/kind.ts";
 import { Audit } from "./audit.ts";
 import { systemClock, within, type Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
+import { countedDisk } from "./counted-disk.ts";
+import { Counters } from "./counters.ts";
 import { realDisk, type Disk } from "./disk.ts";
 import { GateKeeper } from "./gate.ts";
+import { census } from "./host/census.ts";
 import { Host } from "./host/host.ts";
+import { problemsOf } from "./host/problems.ts";
 import { Starts } from "./host/starts.ts";
 import { Store } from "./host/store.ts";
 import { mintBootId } from "./ids.ts";
 import { HostKey } from "./keys.ts";
 import { claim, privateDirectory, type Claim } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
+import { metricsPage } from "./metrics.ts";
 import { buildRouter } from "./router.ts";
 import { openDoor, type Door } from "./transport/listen.ts";
 import type { Daemon } from "./verbs/verb.ts";
@@ -37,6 +42,8 @@ export interface RunningDaemon {
   readonly router: ReturnType<typeof buildRouter>;
   readonly host: Host;
   readonly door: Door;
+  /** What has happened since the start; a test compares it exactly. */
+  readonly counters: Counters;
   /** Begin to drain, if that has not begun; resolves when all is at rest and the socket is gone. */
   stop(waitMs: number): Promise<void>;
   /** Resolves when the daemon has stopped, for whatever reason. */
@@ -62,14 +69,19 @@ export async function startDaemon(config: Config, parts: Parts): Promise<Running
 }
 
 async function compose(config: Config, parts: Parts, held: Claim, socketPath: string): Promise<RunningDaemon> {
-  const { log, clock = systemClock, disk = realDisk() } = parts;
+  const { log, clock = systemClock } = parts;
+  const counters = new Counters();
+  const disk = countedDisk(parts.disk ?? realDisk(), counters);
   const report = (error: unknown) => log.error("unexpected", error);
   const bootId = mintBootId();
   const installId = createHash("sha256").update(config.stateDir).digest("hex").slice(0, 16);
   const reaped = await reapOrphans(installId, bootId);
-  const store = new Store(config.stateDir, disk, clock);
+  const startedAt = clock.now();
+  const store = new Store(config.stateDir, disk, clock, { counters, limits: config.limits, report });
   const registry = await store.prepare();
-  const hostKey = await HostKey.load(disk, join(config.stateDir, "host-key"));
+  const remembered = await store.remembered();
+  const hostKeyPath = join(config.stateDir, "host-key");
+  const hostKey = await HostKey.load(disk, hostKeyPath);
   const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
   const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir];
   const builtIn = () => [
@@ -78,25 +90,32 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       model: config.model.name,
       forbiddenDirs,
       childEnv: config.childEnv,
+      daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.now() - startedAt)})`,
       mark: (call) => `${installId}.${bootId}.${call}`,
       limits: config.limits,
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
   const host = new Host({
+    bootId,
     store,
     registry,
+    remembered,
     clock,
     kinds,
     report,
+    note: (what, about) => log.info(what, about),
     limits: config.limits,
     defaultAgent: [...kinds.keys()][0] ?? "openai",
     workdirs: { home: config.home, own: forbiddenDirs, roots: config.roots, allowBroad: config.allowBroad },
+    envAllow: config.envAllow,
   });
-  const startedAt = clock.now();
-  const daemon: Daemon = { host, starts: new Starts(host), limits: config.limits, bootId, status, shutDown: (waitMs) => void stop(waitMs) };
-  const router = buildRouter({ daemon, gate: new GateKeeper(host, hostKey), audit, clock, report });
-  const door = openDoor({ router, clock, limits: config.limits, report, onChange: watchIdle });
+  const daemon: Daemon = { host, starts: new Starts(host), limits: config.limits, bootId, counters, status, shutDown: (waitMs) => void stop(waitMs) };
+  const gate = new GateKeeper(host, hostKey);
+  const router = buildRouter({ daemon, gate, audit, counters, clock, report });
+  const atDoor = () => ({ connections: door.connections, readBytes: door.bytes.read, writtenBytes: door.bytes.written });
+  const metrics = (key: unknown) => metricsPage({ host, gate, audit, counters, clock, startedAt, door: atDoor }, key);
+  const door: Door = openDoor({ router, clock, limits: config.limits, counters, metrics, report, onChange: watchIdle });
 
   let stopping: Promise<void> | null = null;
   let tellStopped = () => undefined as void;
@@ -104,7 +123,12 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   let cancelIdle = () => undefined as void;
 
   const recovery = await host.recover();
-  void recovery.done.then(() => log.info("recovered"));
+  let ready = false;
+  void recovery.done.then(() => {
+    ready = true;
+    log.info("recovered");
+    host.resting.begin().catch(report);
+  });
   await held.listen(door.server);
   log.info("listening", { socket: socketPath, pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
   watchIdle(0);
@@ -137,9 +161,10 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     });
   }
 
-  function status(): VerbOutput<"daemon_status"> {
-    const list = host.list();
-    const awake = host.awake.map((session) => session.log.shown.state);
+  async function status(): Promise<VerbOutput<"daemon_status">> {
+    const places = { socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] };
+    const problems = await problemsOf(host, audit.counts, places);
+    const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);
     return {
       pid: process.pid,
       version,
@@ -149,24 +174,31 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       started_at: startedAt,
       started_by: config.startedBy,
       draining: host.draining,
+      ready: ready && !host.draining,
+      orphans_ended: reaped.length,
+      problems,
       connections: door.connections,
-      sessions: {
-        live: awake.length,
-        resting: list.filter((entry) => entry.life_state === "resting").length,
-        stopped: list.filter((entry) => entry.life_state === "stopped").length,
-      },
-      seats: awake.reduce((sum, state) => sum + state.seats.length, 0),
-      pending_approvals: awake.reduce((sum, state) => sum + state.approvals.length, 0),
-      turns_running: awake.filter((state) => state.turn !== null).length,
+      sessions: lifeStates,
+      seats: seats.driver + seats.viewer,
+      pending_approvals: approvalsPending,
+      turns_running: turnsRunning,
       faults: host.awake.flatMap((session) => (session.log.room.fault === undefined ? [] : [{ session_id: session.id, fault: session.log.room.fault }])),
       set_aside: store.setAside.map((aside) => ({ ...aside })),
       audit: { ...audit.counts },
     };
   }
 
-  return { socketPath, router, host, door, stop, stopped };
+  return { socketPath, router, host, door, counters, stop, stopped };
 }
 
 /** For a caller that needs words: why a daemon did not start. */
 export const startFailure = (error: unknown): string =>
   error instanceof SessiondError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+
+/** How long since, in the one unit that a person would use. */
+function ago(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return `${minutes} min ago`;
+  return minutes < 48 * 60 ? `${Math.floor(minutes / 60)} h ago` : `${Math.floor(minutes / 1_440)} days ago`;
+}

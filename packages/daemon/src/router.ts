@@ -1,12 +1,14 @@
 import { initTRPC, tracked, TRPCError } from "@trpc/server";
-import { errorTable, isSessiondError, schemas, SessiondError, verbs, type Row, type VerbName, type WireErrorShape } from "@sessiond/shared";
+import { errorTable, holdsSecret, isSessiondError, schemas, SessiondError, verbs, type Row, type VerbName, type WireErrorShape } from "@sessiond/shared";
 import { z } from "zod";
 import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
+import type { Counters } from "./counters.ts";
 import type { Found, GateKeeper, Grant } from "./gate.ts";
-import type { AttachOutput, Reader } from "./session/attach.ts";
+import { refusalCodes } from "./metric-table.ts";
+import type { Reader } from "./session/attach.ts";
 import { handlers } from "./verbs/index.ts";
-import type { Daemon } from "./verbs/verb.ts";
+import type { Daemon, StreamOutput } from "./verbs/verb.ts";
 
 /**
  * From the table and the handlers to a tRPC router. Every call goes through one ladder, in one
@@ -22,6 +24,7 @@ export interface RouterOptions {
   readonly daemon: Daemon;
   readonly gate: GateKeeper;
   readonly audit: Audit;
+  readonly counters: Counters;
   readonly clock: Clock;
   report(error: unknown): void;
 }
@@ -35,12 +38,12 @@ interface Dispatched {
   readonly found: Found;
 }
 
-const refusals: ReadonlySet<string> = new Set(["unauthenticated", "role_too_small", "not_attached", "not_driver", "rate_limited"]);
+const refusals: ReadonlySet<string> = new Set(refusalCodes);
 
 export function buildRouter(options: RouterOptions) {
   const t = initTRPC.context<{ connection: Connection }>().create({
     isDev: false,
-    errorFormatter: ({ error, path, shape }): WireErrorShape => wireError(toSessiondError(error, path, options.report), shape.code),
+    errorFormatter: ({ error, path, shape }): WireErrorShape => wireError(toSessiondError(error, path, options), shape.code),
   });
   const procedure = t.procedure.input((raw: unknown) => raw);
   const build = ([key, row]: [string, Row]) => {
@@ -76,12 +79,20 @@ async function admit(options: RouterOptions, { row, raw, found }: Dispatched): P
   return { grant, input: parsed.data };
 }
 
+/** The session that a call names is not put to rest or deleted while the call is at work on it. */
+async function hold({ daemon }: RouterOptions, raw: unknown): Promise<() => void> {
+  const named = typeof raw === "object" && raw !== null && Object.hasOwn(raw, "session_id") ? (raw as Record<string, unknown>)["session_id"] : undefined;
+  return typeof named === "string" && daemon.host.entry(named) !== undefined ? daemon.host.leases.hold(named) : () => undefined;
+}
+
 async function call(options: RouterOptions, dispatched: Dispatched): Promise<unknown> {
   const since = options.clock.now();
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
+  let release: (() => void) | undefined;
   try {
     leave = dispatched.connection.enter(dispatched.row.kind);
+    release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
@@ -93,6 +104,7 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
   } catch (error) {
     throw refused(options, dispatched, grant, error, since);
   } finally {
+    release?.();
     leave?.();
   }
 }
@@ -101,27 +113,31 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
   const since = options.clock.now();
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
+  let release: (() => void) | undefined;
   let noted = false;
   try {
     leave = dispatched.connection.enter("subscription");
+    release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
     const signal = dispatched.signal === undefined ? dispatched.connection.signal : AbortSignal.any([dispatched.connection.signal, dispatched.signal]);
-    const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<AttachOutput>;
+    const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<StreamOutput<"attach" | "watch_sessions">>;
     for await (const item of handler({
       input: admitted.input,
       grant,
       daemon: options.daemon,
       reader: { signal, ready: () => dispatched.connection.ready() },
     })) {
-      if (!noted) note(options, dispatched, grant, "ok", since, { seat: item.type === "batch" ? undefined : item.seat?.seat_id });
+      if (!noted) note(options, dispatched, grant, "ok", since, { seat: "seat" in item ? item.seat?.seat_id : undefined });
       noted = true;
+      if (item.type === "batch") options.counters.batchSent(item.frames.texts.length);
       yield tracked(item.cursor, item);
     }
   } catch (error) {
-    if (noted) throw trpcError(toKnown(error, options.report));
+    if (noted) throw streamFailed(options, error);
     throw refused(options, dispatched, grant, error, since);
   } finally {
+    release?.();
     leave?.();
   }
 }
@@ -137,9 +153,23 @@ function passesDraining(row: Row, raw: unknown): boolean {
 function reasonOf(error: z.ZodError): string {
   return error.issues
     .slice(0, 3)
-    .map((issue) => `${issue.path.map(String).join(".") || "input"}: ${issue.code === "unrecognized_keys" ? "unknown field" : issue.message}`)
+    .map((issue) => `${issue.path.map(fieldName).join(".") || "input"}: ${wrongWith(issue)}`)
     .join("; ")
     .slice(0, 300);
+}
+
+/** A name that the caller made up, as a variable's, may be a secret too. */
+const fieldName = (field: PropertyKey): string => (holdsSecret(String(field)) ? "…" : String(field));
+
+function wrongWith(issue: z.core.$ZodIssue): string {
+  if (issue.code === "unrecognized_keys") return "unknown field";
+  return issue.code === "invalid_key" ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+}
+
+function streamFailed({ counters, report }: RouterOptions, error: unknown): TRPCError {
+  const known = toKnown(error, report);
+  counters.streamEnded(known.code);
+  return trpcError(known);
 }
 
 function refused(options: RouterOptions, dispatched: Dispatched, grant: Grant | undefined, error: unknown, since: number): TRPCError {
@@ -168,6 +198,7 @@ function note(
   since: number,
   learnt: Learnt = {},
 ): void {
+  options.counters.called(name, outcome);
   const refusal = refusals.has(outcome);
   const reads = name === "session_data" && grant?.kind === "token";
   if (row.kind === "query" && !reads && !refusal) return;
@@ -196,8 +227,9 @@ function toKnown(error: unknown, report: (error: unknown) => void): SessiondErro
 const trpcError = (error: SessiondError): TRPCError => new TRPCError({ code: errorTable[error.code].trpc, message: error.message, cause: error });
 
 /** Errors that tRPC itself raises: an unknown path, a message that is no request. */
-function toSessiondError(error: TRPCError, path: string | undefined, report: (error: unknown) => void): SessiondError {
+function toSessiondError(error: TRPCError, path: string | undefined, { counters, report }: RouterOptions): SessiondError {
   if (isSessiondError(error.cause)) return error.cause;
+  counters.called("unknown", error.code === "NOT_FOUND" ? "unknown_verb" : "bad_request");
   if (error.code === "NOT_FOUND") return new SessiondError("unknown_verb", { verb: /^[a-z_]{1,64}$/.test(path ?? "") ? path : "of that name" });
   if (error.code === "PARSE_ERROR" || error.code === "BAD_REQUEST" || error.code === "METHOD_NOT_SUPPORTED" || error.code === "UNPROCESSABLE_CONTENT")
     return new SessiondError("bad_request", { reason: "the message is not a tRPC request of that verb's kind" });

@@ -169,7 +169,7 @@ export class Turns {
   }
 
   async closeAgent(): Promise<void> {
-    await Promise.all([this.#agent, ...this.#leaving].map((agent) => agent?.close()));
+    await Promise.all([this.#agent, ...this.#leaving].flatMap((agent) => (agent === null ? [] : [agent.close()])));
   }
 
   #letGo(agent: Agent): void {

@@ -1,24 +1,27 @@
-import { createServer, type IncomingMessage, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { getWSConnectionHandler } from "@trpc/server/adapters/ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import type { Limits } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
+import type { Counters } from "../counters.ts";
 import { mintBootId } from "../ids.ts";
 import type { buildRouter } from "../router.ts";
 import { frameEncoder } from "./encode.ts";
+import { answer, unwelcome, type Pages } from "./http.ts";
 import { PacedConnection } from "./pacing.ts";
+import { SocketBytes } from "./socket-bytes.ts";
 
 /**
- * The door: HTTP on a unix socket, upgraded to WebSocket, spoken by tRPC. `/healthz` alone is
- * open, and says only that the daemon is up. Compression is never negotiated: it costs memory a
+ * The door: HTTP on a unix socket, upgraded to WebSocket, spoken by tRPC; what is plain HTTP
+ * is in http.ts. Compression is never negotiated: it costs memory a
  * client, and can be made to leak what is compressed beside a secret.
  */
-export interface DoorOptions {
+export interface DoorOptions extends Pages {
   readonly router: ReturnType<typeof buildRouter>;
   readonly clock: Clock;
   readonly limits: Limits;
-  report(error: unknown): void;
+  readonly counters: Counters;
   /** Each time a connection comes or goes. */
   onChange(connections: number): void;
 }
@@ -26,6 +29,7 @@ export interface DoorOptions {
 export interface Door {
   readonly server: Server;
   readonly connections: number;
+  readonly bytes: { readonly read: number; readonly written: number };
   /** Take no more connections; close those there are, and cut what has not closed by `ms`. */
   close(ms: number): Promise<void>;
 }
@@ -33,31 +37,41 @@ export interface Door {
 const goingAway = 1001;
 
 export function openDoor(options: DoorOptions): Door {
-  const { limits, clock } = options;
+  const { limits, clock, counters } = options;
   const sockets = new WebSocketServer({ noServer: true, maxPayload: limits.request_bytes_max, perMessageDeflate: false, clientTracking: true });
   const handle = getWSConnectionHandler({
     wss: sockets,
     router: options.router,
-    createContext: ({ res }) => ({ connection: paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, clock, limits) }),
+    createContext: ({ res }) => ({ connection: paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, options) }),
     experimental_encoder: frameEncoder(mintBootId()),
     maxBatchSize: limits.calls_per_message_max,
   });
   const paced = new WeakMap<WebSocket, PacedConnection>();
-  const server = createServer(answer);
+  const server = createServer((request, response) => void plain(request, response));
+  const bytes = new SocketBytes(server);
   server.headersTimeout = limits.hello_wait_ms;
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on("error", () => socket.destroy());
-    const refusal = refuse(request, sockets.clients.size, limits);
-    if (refusal !== null) {
+    const reason = unwelcome(request) ?? (sockets.clients.size >= limits.connections_max ? "connections_max" : null);
+    if (reason !== null) {
+      counters.turnAway(reason);
       // Node's HTTP leaves sockets half open: a peer that never closes its side would keep `close` waiting.
-      socket.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
+      socket.end(`HTTP/1.1 ${reason === "connections_max" ? full(limits) : "403 Forbidden"}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
       return;
     }
     sockets.handleUpgrade(request, socket, head, (client) => accept(client, request));
   });
 
+  function plain(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const reason = unwelcome(request);
+    if (reason === null) return answer(request, response, options);
+    counters.turnAway(reason);
+    response.writeHead(403, { connection: "close" }).end();
+    return Promise.resolve();
+  }
+
   function accept(client: WebSocket, request: IncomingMessage): void {
-    paced.set(client, new PacedConnection(client, clock, limits));
+    paced.set(client, new PacedConnection(client, options));
     const stopHello = clock.after(limits.hello_wait_ms, () => client.terminate());
     client.once("message", stopHello);
     const stopBeat = keepAlive(client, clock, limits);
@@ -72,6 +86,7 @@ export function openDoor(options: DoorOptions): Door {
 
   return {
     server,
+    bytes,
     get connections() {
       return sockets.clients.size;
     },
@@ -91,17 +106,10 @@ export function openDoor(options: DoorOptions): Door {
   };
 }
 
-/** A line of HTTP that refuses the upgrade, or null. Browsers cannot reach a unix socket; a page's Origin here is a forwarded attack. */
-function refuse(request: IncomingMessage, connections: number, limits: Limits): string | null {
-  if (request.headers.origin !== undefined) return "403 Forbidden";
-  if (connections >= limits.connections_max) return "503 Service Unavailable";
-  return null;
-}
-
-function answer(request: IncomingMessage, response: { writeHead(status: number, headers: Record<string, string>): { end(body: string): unknown } }): void {
-  const healthy = request.method === "GET" && request.url === "/healthz";
-  response.writeHead(healthy ? 200 : 404, { "content-type": "text/plain", connection: "close" }).end(healthy ? "ok\n" : "not found\n");
-}
+/** Nothing can be said yet but by the status line: which limit, and when to come again. */
+const full = ({ connections_max }: Limits): string =>
+  `503 limit connections_max reached (${connections_max} connections), try again in ${retryAfterMs} ms\r\nRetry-After: ${retryAfterMs / 1_000}`;
+const retryAfterMs = 1_000;
 
 /** A quiet peer is probed; one that answers nothing in time is gone, and its seats with it. */
 function keepAlive(client: WebSocket, clock: Clock, limits: Limits): () => void {

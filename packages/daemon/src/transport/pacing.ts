@@ -2,6 +2,7 @@ import type { Row } from "@sessiond/shared";
 import { SessiondError, type Limits } from "@sessiond/shared";
 import type { WebSocket } from "ws";
 import type { Clock } from "../clock.ts";
+import type { Counters } from "../counters.ts";
 import type { Connection } from "../router.ts";
 
 /**
@@ -17,15 +18,17 @@ export class PacedConnection implements Connection {
   readonly #socket: WebSocket;
   readonly #limits: Limits;
   readonly #clock: Clock;
+  readonly #counters: Counters;
   #calls = 0;
   #subscriptions = 0;
   #waiting: { resolve: () => void; reject: (error: SessiondError) => void }[] = [];
   #stall: (() => void) | null = null;
 
-  constructor(socket: WebSocket, clock: Clock, limits: Limits) {
+  constructor(socket: WebSocket, { clock, limits, counters }: { readonly clock: Clock; readonly limits: Limits; readonly counters: Counters }) {
     this.#socket = socket;
     this.#limits = limits;
     this.#clock = clock;
+    this.#counters = counters;
     const closed = new AbortController();
     this.signal = closed.signal;
     socket.once("close", () => {
@@ -85,6 +88,7 @@ export class PacedConnection implements Connection {
 
   /** The streams end with the error, then the socket; a peer that takes not even that is cut. */
   #stalled(): void {
+    this.#counters.slowConsumers += 1;
     for (const { reject } of this.#waiting.splice(0)) reject(new SessiondError("slow_consumer"));
     setImmediate(() => {
       // The peer's own goodbye is heard again.
