@@ -113,7 +113,7 @@ describe("a lost link", () => {
     calls.close();
   });
 
-  test("a half-open peer is noticed by its silence, and the call is taken elsewhere", async () => {
+  test("B34 a half-open peer is noticed by its silence, and the call is taken elsewhere", async () => {
     await using peer = await WirePeer.listen({ autoPong: false, limits: { heartbeat_ms: 40, heartbeat_wait_ms: 40 } });
     const calls = dialling(peer);
     const asking = calls.call("session_info", session, { token });

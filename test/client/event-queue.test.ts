@@ -75,6 +75,17 @@ describe("a reader that fell behind", () => {
     expect((await take(seat.events, 1)).map(seqOf)).toEqual([61]);
   });
 
+  test("B47 is told by a snapshot when what it missed is kept merged alone, and reads pages again where they are whole", async () => {
+    const { seat, next, page } = await behind();
+    page.give(chunks(14, 30), 20);
+    expect(await next).toMatchObject({ value: { type: "snapshot", reset: "too_old", state: { seq: 30 } } });
+    seat.fold(31);
+    expect((await take(seat.events, 1)).map(seqOf)).toEqual([31]);
+    const whole = await behind();
+    whole.page.give(chunks(14, 30), 13);
+    expect(await seqsOf(whole.next, whole.seat, 17)).toEqual(range(14, 30));
+  });
+
   test("B32 is told by a snapshot when what it missed is not kept", async () => {
     const { seat, next, page } = await behind();
     page.give(chunks(20, 30));

@@ -1,15 +1,15 @@
 import { expect, test } from "vitest";
 import { emptyState, type Frame } from "@sessiond/shared";
 import { SeatEvents } from "../../packages/client/src/seat-events.ts";
-import { SeatStream, type StreamWatcher } from "../../packages/client/src/seat-stream.ts";
+import { SeatStream, type SeatWatcher } from "../../packages/client/src/seat-stream.ts";
 import { Transcript } from "../../packages/client/src/transcript.ts";
 
 test("B31 a reader that asks for two events at once gets both", async () => {
-  let watcher: StreamWatcher = {};
+  let watcher: SeatWatcher = {};
   const stream = {
     state: emptyState("ses_x"),
     end: undefined,
-    watch: (given: StreamWatcher) => {
+    watch: (given: SeatWatcher) => {
       watcher = given;
       return () => undefined;
     },

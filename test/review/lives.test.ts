@@ -1,6 +1,7 @@
 import { readFile, readdir, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { limits } from "@sessiond/shared";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
 
@@ -94,4 +95,58 @@ test("B31 B38 a journal that has lost shown lines is not reopened: no seq is giv
   const next = await rig.crash();
   const again = await next.attach("again", { cursor: seat.cursor });
   expect(again.first).toMatchObject({ type: "snapshot", reset: "beyond_end" });
+});
+
+test("B36 B40 a stop that comes when its session rests already is refused with shutting_down, and writes nothing", async () => {
+  const rig = await Rig.start();
+  const session = rig.daemon.host.awake[0];
+  await rig.daemon.host.drain(0);
+  const before = await rig.lines();
+  await expect(rig.stop()).rejects.toMatchObject({ code: "shutting_down" });
+  expect(session?.log.room.fault).toBeUndefined();
+  expect(session?.live).toBe(true);
+  expect(await rig.lines()).toEqual(before);
+});
+
+test("B36 B40 a journal that is being taken up again when the daemon drains is closed with it, and none is taken up after", async () => {
+  const disk = new TrappedDisk();
+  const rig = await Rig.start({ disk });
+  const seat = await rig.driver();
+  void disk.fail("sync", "/journal");
+  await expect(seat.prompt("hello")).rejects.toMatchObject({ code: "storage_failed" });
+  const session = rig.daemon.host.awake[0];
+  const hold = disk.hold("open", "/journal");
+  const reopening = session?.reopen();
+  await hold.reached;
+  const draining = rig.daemon.host.drain(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  hold.release();
+  await Promise.all([reopening, draining]);
+  expect(await openJournals(rig.daemon.root)).toBe(0);
+  await expect(session?.reopen()).rejects.toMatchObject({ code: "shutting_down" });
+  expect(await openJournals(rig.daemon.root)).toBe(0);
+});
+
+test("B36 B40 a journal that is taken up again while a turn is being ended for the drain is closed too", async () => {
+  const disk = new TrappedDisk();
+  const rig = await Rig.start({ disk, script: { stubborn: true } });
+  const seat = await rig.driver();
+  await seat.prompt("hello");
+  const turn = await rig.kind.turn();
+  const session = rig.daemon.host.awake[0];
+  const draining = rig.daemon.host.drain(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  rig.clock.advance(0);
+  await turn.returned;
+  void disk.fail("write", "/journal");
+  await expect(seat.detach()).rejects.toMatchObject({ code: "storage_failed" });
+  const hold = disk.hold("open", "/journal");
+  const reopening = session?.reopen();
+  // Nobody waits for this turn any longer.
+  rig.clock.advance(limits.interrupt_wait_ms);
+  await hold.reached;
+  await new Promise((resolve) => setImmediate(resolve));
+  hold.release();
+  await Promise.all([reopening, draining]);
+  expect(await openJournals(rig.daemon.root)).toBe(0);
 });

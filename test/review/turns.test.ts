@@ -69,7 +69,7 @@ test("B18 a prompt that was let in just before the draining is refused, not acce
   const session = rig.daemon.host.awake[0];
   rig.daemon.host.draining = true;
   const request = { promptId: promptId(), parts: [{ type: "text" as const, text: "hello" }], whenBusy: "queue" as const, by: { label: "test" } };
-  await expect(session?.prompt(request)).rejects.toMatchObject({ code: "shutting_down" });
+  await expect(session?.queue.send(request)).rejects.toMatchObject({ code: "shutting_down" });
   expect(session?.state.queue).toEqual([]);
 });
 
@@ -97,6 +97,7 @@ test("B24 a turn keeps none of the events that it has passed on, however long it
     durable: nothing,
     drained: nothing,
     ask: () => Promise.reject(new Error("not asked")),
+    steer: () => 0,
     kill: nothing,
     report: () => undefined,
   };

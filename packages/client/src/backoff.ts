@@ -1,4 +1,4 @@
-import { limits } from "@sessiond/shared";
+import { limits, SessiondError } from "@sessiond/shared";
 
 const firstMs = 20;
 
@@ -28,5 +28,24 @@ export class Backoff {
       if (signal.aborted) abort();
       else signal.addEventListener("abort", abort, { once: true });
     });
+  }
+}
+
+/**
+ * The answer, asked for again as long as a refusal does not say that it is hopeless.
+ *
+ * @param over  nobody needs it any more: the next failure is the last
+ * @throws SessiondError: that refusal, the last failure, or the signal's reason
+ */
+export async function untilAnswered<T>(ask: () => Promise<T>, { signal, over }: { readonly signal: AbortSignal; readonly over?: () => boolean }): Promise<T> {
+  const backoff = new Backoff();
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof SessiondError)) throw new SessiondError("internal", {}, { cause: error });
+      if (error.retry === "never" || over?.() === true) throw error;
+    }
+    await backoff.wait(signal);
   }
 }

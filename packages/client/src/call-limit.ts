@@ -15,17 +15,29 @@ export interface CallLimit {
   release(): void;
 }
 
-export function callLimit(timeoutMs: number, caller?: AbortSignal): CallLimit {
+/** What a timer can hold: 24 days; longer is for ever. */
+const timerMsMax = 2 ** 31 - 1;
+
+/**
+ * @param timeoutMs  undefined: as long as it takes
+ * @param others     signals that end it too; one whose reason is a SessiondError says by it what it was
+ */
+export function callLimit(timeoutMs: number | undefined, ...others: readonly (AbortSignal | undefined)[]): CallLimit {
   const controller = new AbortController();
-  const cancel = (): void => controller.abort(new SessiondError("cancelled"));
-  const timer = setTimeout(() => controller.abort(new SessiondError("timeout", { timeout_ms: timeoutMs })), timeoutMs);
-  caller?.addEventListener("abort", cancel, { once: true });
-  if (caller?.aborted) cancel();
+  const expire = (): void => controller.abort(new SessiondError("timeout", { timeout_ms: timeoutMs }));
+  const timer = timeoutMs === undefined || timeoutMs > timerMsMax ? undefined : setTimeout(expire, timeoutMs);
+  const leaves = others.map((other) => {
+    if (other === undefined) return () => undefined;
+    const cancel = (): void => controller.abort(other.reason instanceof SessiondError ? other.reason : new SessiondError("cancelled"));
+    other.addEventListener("abort", cancel, { once: true });
+    if (other.aborted) cancel();
+    return () => other.removeEventListener("abort", cancel);
+  });
   return {
     signal: controller.signal,
     release: () => {
       clearTimeout(timer);
-      caller?.removeEventListener("abort", cancel);
+      for (const leave of leaves) leave();
     },
   };
 }

@@ -73,9 +73,14 @@ export class Connection {
     }
   }
 
+  /** Aborts when this connection is closed for good; the reason is what later calls are refused with. */
+  get closed(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   /** Ends all calls under way. A later call is refused with `daemon_unreachable`. */
   close(): void {
-    this.#closing.abort();
+    this.#closing.abort(handleClosed());
     this.door.close();
     this.#link?.close();
   }
@@ -111,7 +116,7 @@ export class Connection {
   }
 
   async #reach(signal: AbortSignal, how: { insist?: boolean; onlyDial?: boolean }): Promise<Link> {
-    if (this.#closing.signal.aborted) throw new SessiondError("daemon_unreachable", { reason: "this handle is closed" });
+    if (this.#closing.signal.aborted) throw handleClosed();
     if (this.#link?.broken === false) return this.#link;
     this.#opening ??= this.#open(how).finally(() => {
       this.#opening = null;
@@ -137,6 +142,8 @@ export class Connection {
     }
   }
 }
+
+export const handleClosed = (): SessiondError => new SessiondError("daemon_unreachable", { reason: "this handle is closed" });
 
 /** Out of time while nobody answers: that says more than `timeout`. */
 const outOfTime = (error: unknown, passing: SessiondError | null): unknown => (passing !== null && isSessiondError(error, "timeout") ? passing : error);

@@ -1,13 +1,27 @@
-import { isSessiondError, SessiondError, type Approval, type ContentPart } from "@sessiond/shared";
-import type { CallOptions } from "./call-limit.ts";
+import {
+  isSessiondError,
+  limits,
+  SessiondError,
+  type Approval,
+  type ApprovalOption,
+  type Became,
+  type ContentPart,
+  type Policy,
+  type VerbOutput,
+  type WhenBusy,
+} from "@sessiond/shared";
+import { callLimit, orAborted, type CallOptions } from "./call-limit.ts";
 import { newPromptId } from "./ids.ts";
 import { ViewerSeat, type SeatParts } from "./seat.ts";
 import type { InterruptOutcome } from "./session-handle.ts";
 import { TurnWaits, type Turn } from "./turn-waits.ts";
 
 export interface PromptOptions extends CallOptions {
-  /** What to do while a turn runs: wait for one of its own (the default), or refuse with `turn_in_progress`. */
-  readonly whenBusy?: "queue" | "reject" | undefined;
+  /**
+   * What to do while a turn runs: `queue` for one of its own (unless told otherwise), `steer` the
+   * running one, `interrupt` it and run then, or `reject` with `turn_in_progress`.
+   */
+  readonly whenBusy?: WhenBusy | undefined;
   /** `prm_` and 22 base62 characters. The same id with the same content runs once; made here unless given. */
   readonly promptId?: string | undefined;
 }
@@ -15,15 +29,32 @@ export interface PromptOptions extends CallOptions {
 /** What became of a prompt when it was durable. */
 export interface SentPrompt {
   readonly seq: number;
-  readonly became: "started" | "queued";
+  readonly became: Became;
   readonly promptId: string;
   readonly turnId?: string;
 }
 
 /** One of the question's options, by its id or by what it does; the reason goes to the model. */
-export type ApprovalAnswer = ({ readonly optionId: string } | { readonly kind: "allow_once" | "reject_once" }) & { readonly reason?: string | undefined };
+export type ApprovalAnswer = ({ readonly optionId: string } | { readonly kind: ApprovalOption["kind"] }) & { readonly reason?: string | undefined };
 
-/** A place in a session that may act. A session has one at most. */
+export interface ConfigureRequest {
+  /** Null takes the title away. */
+  readonly title?: string | null | undefined;
+  readonly starred?: boolean | undefined;
+  /** From the next turn on. */
+  readonly model?: string | undefined;
+  /** What decides about a question while no driver is seated. */
+  readonly policy?: Policy | undefined;
+}
+
+/** The values that there are now, and the seq from which they count. */
+export type Configured = VerbOutput<"configure_session">;
+
+/**
+ * A place in a session that may act. A session has one at most. The wheel can be taken from
+ * it: `role` is then `viewer`, `onChange` tells, what only a driver may do fails with
+ * `not_driver`, and prompts under way are still waited for. `takeDriver` gets it back.
+ */
 export class DriverSeat extends ViewerSeat {
   readonly #turns: TurnWaits;
 
@@ -33,7 +64,7 @@ export class DriverSeat extends ViewerSeat {
   }
 
   /**
-   * Sends a prompt and waits until the turn that runs it has ended: however long, across
+   * Sends a prompt and waits until the turn that runs it, or that it steers, has ended: however long, across
    * reconnects and restarts, while the queue is held, and inside a loop over `events`.
    * `timeoutMs` bounds the sending, `signal` both; neither ends the turn (that is `interrupt`).
    *
@@ -70,9 +101,37 @@ export class DriverSeat extends ViewerSeat {
     { whenBusy = "queue", promptId = newPromptId(), ...options }: PromptOptions = {},
   ): Promise<SentPrompt> {
     const { calls, auth, sessionId } = this.parts;
-    const parts: ContentPart[] = typeof content === "string" ? [{ type: "text", text: content }] : [...content];
-    const { seq, became, turn_id } = await calls.call("send_prompt", { session_id: sessionId, prompt_id: promptId, parts, when_busy: whenBusy }, auth, options);
+    const { seq, became, turn_id } = await calls.call(
+      "send_prompt",
+      { session_id: sessionId, prompt_id: promptId, parts: partsOf(content), when_busy: whenBusy },
+      auth,
+      options,
+    );
     return { seq, became, promptId, ...(turn_id !== undefined && { turnId: turn_id }) };
+  }
+
+  /**
+   * Gives a queued prompt another content, whole.
+   *
+   * @throws SessiondError `prompt_gone` when it already ran or ended, `queue_full`, …
+   */
+  async editPrompt(promptId: string, content: string | readonly ContentPart[], options: CallOptions = {}): Promise<{ seq: number }> {
+    const { stream, calls, auth, sessionId } = this.parts;
+    const parts = partsOf(content);
+    // The first try may have come just before the prompt ran: then its frame has come too.
+    let edited: { seq: number } | undefined;
+    const leave = stream.watch({
+      frame: ({ seq, event }) => {
+        if (event.type !== "prompt_edited" || event.prompt_id !== promptId) return;
+        edited = event.by.seat_id === this.seatId && JSON.stringify(event.parts) === JSON.stringify(parts) ? { seq } : undefined;
+      },
+    });
+    const alreadyDone = ({ code }: SessiondError): { seq: number } | undefined => (code === "prompt_gone" ? edited : undefined);
+    try {
+      return await calls.call("edit_prompt", { session_id: sessionId, prompt_id: promptId, parts }, auth, { ...options, alreadyDone });
+    } finally {
+      leave();
+    }
   }
 
   /** Takes a queued prompt back. @throws SessiondError `prompt_gone` when it already ran or ended */
@@ -115,4 +174,39 @@ export class DriverSeat extends ViewerSeat {
     if (current === undefined) return { interrupted: false, seq: this.state.seq, queue: this.state.queue };
     return calls.call("interrupt", { session_id: sessionId, turn_id: current }, auth, options);
   }
+
+  /** All of what is given, or nothing. @throws SessiondError `model_unknown`, … */
+  configure({ title, starred, model, policy }: ConfigureRequest, options: CallOptions = {}): Promise<Configured> {
+    const { calls, auth, sessionId } = this.parts;
+    return calls.call("configure_session", { session_id: sessionId, title, starred, model, policy }, auth, options);
+  }
+
+  /** A note in the transcript, which the model never gets. Never repeated by the library: after a lost link the error says that it may have happened. */
+  addSystemMessage(text: string, options: CallOptions = {}): Promise<{ seq: number }> {
+    const { calls, auth, sessionId } = this.parts;
+    return calls.call("add_system_message", { session_id: sessionId, text }, auth, options);
+  }
+
+  /**
+   * Gives the wheel to a seat that asked: the first, or the one named; to nobody where none
+   * asked. The seat stays, as viewer, and what it has queued and been asked stays as it is.
+   *
+   * @returns the same seat, as one that may look
+   * @throws SessiondError `not_driver` when it was taken before, `not_found` when the seat named has not asked
+   */
+  async yieldDriver({ to, ...options }: CallOptions & { readonly to?: string | undefined } = {}): Promise<ViewerSeat> {
+    const { stream, calls, auth, sessionId, handles } = this.parts;
+    const limit = callLimit(options.timeoutMs ?? limits.call_timeout_ms, options.signal);
+    const alreadyDone = ({ code }: SessiondError): VerbOutput<"yield_driver"> | undefined => (code === "not_driver" ? { seq: 0, driver: null } : undefined);
+    try {
+      const { seq } = await calls.call("yield_driver", { session_id: sessionId, to }, auth, { signal: limit.signal, alreadyDone });
+      // Until the seat's own state says so too: who yielded must not still look like the driver.
+      while (stream.state.seq < seq && stream.end === undefined) await orAborted(stream.changed(), limit.signal);
+      return handles.viewer;
+    } finally {
+      limit.release();
+    }
+  }
 }
+
+const partsOf = (content: string | readonly ContentPart[]): ContentPart[] => (typeof content === "string" ? [{ type: "text", text: content }] : [...content]);

@@ -1,6 +1,6 @@
 import { SessiondError, type Frame, type SessionState } from "@sessiond/shared";
 import type { ResetCause, SeatEvent } from "./seat-events.ts";
-import type { SeatStream, StreamWatcher } from "./seat-stream.ts";
+import type { SeatStream, SeatWatcher } from "./seat-stream.ts";
 import type { Transcript } from "./transcript.ts";
 
 /**
@@ -17,7 +17,7 @@ export interface EventQueueParts {
   readonly max: number;
 }
 
-export class EventQueue implements StreamWatcher {
+export class EventQueue implements SeatWatcher {
   readonly #parts: EventQueueParts;
   #events: SeatEvent[] = [];
   #first = 0;
@@ -85,10 +85,10 @@ export class EventQueue implements StreamWatcher {
     const { stream, transcript } = this.#parts;
     const { signal } = (this.#paging = new AbortController());
     try {
-      const { frames } = await transcript.after(this.#last, signal);
+      const { frames, compacted_through } = await transcript.after(this.#last, signal);
       if (signal.aborted) return;
-      // What is missed is not kept, or this is not the log that it was: the reader is told so.
-      if (frames[0]?.seq !== this.#last + 1) return this.snapshot(stream.state, "too_old");
+      // What is missed is not kept, or merged with what was taken, or this is not the log that it was: the reader is told so.
+      if (frames[0]?.seq !== this.#last + 1 || (this.#last > 0 && this.#last < compacted_through)) return this.snapshot(stream.state, "too_old");
       // What a page has beyond the seat's state, the stream will bring: here it would come twice.
       const { seq } = stream.state;
       for (const frame of frames) if (frame.seq <= seq) this.#push({ type: "frame", frame }, frame.seq);

@@ -1,15 +1,23 @@
-import { SessiondError, type Auth, type SessionListing, type VerbOutput } from "@sessiond/shared";
-import type { CallOptions } from "./call-limit.ts";
-import { Connection } from "./connection.ts";
+import { limits, SessiondError, type AgentInfo, type Auth, type Policy, type SessionListing, type VerbOutput } from "@sessiond/shared";
+import { callLimit, type CallOptions } from "./call-limit.ts";
+import { handleClosed, type Connection } from "./connection.ts";
 import type { Door } from "./door.ts";
+import { HostSession } from "./host-session.ts";
 import { newRequestId } from "./ids.ts";
-import { HostSession } from "./session-handle.ts";
-import { Session } from "./session.ts";
+import { HostObserver } from "./observer.ts";
+import { Session, type Differing } from "./session.ts";
+import { untilReady } from "./wait-by-watching.ts";
 
 /** How a life of a session begins; the daemon's configuration decides what is not said. */
 export interface LifeOptions extends CallOptions {
   readonly agent?: string | undefined;
   readonly model?: string | undefined;
+  /** At most 120 characters. */
+  readonly title?: string | undefined;
+  /** What decides about a question while no driver is seated; `hold` unless given. */
+  readonly policy?: Policy | undefined;
+  /** Variables for the tools of this life; what `connect` picked of the caller's environment unless given. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface StartOptions extends LifeOptions {
@@ -41,6 +49,10 @@ export interface HostParts {
   readonly calls: Connection;
   readonly hostKey: string;
   readonly clientName: string;
+  /** What goes with a start whose caller names no variables; absent: nothing. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Absent where the way to the daemon has no such page. */
+  readonly metrics?: (signal: AbortSignal) => Promise<string>;
 }
 
 /** The daemon, as its owner holds it: by the host key. `connect` of `@sessiond/client/node` makes one. */
@@ -69,13 +81,13 @@ export class Host {
    * @param workdir  absolute path; several ways of writing it are one directory
    * @throws SessiondError `workdir_invalid`, `model_unknown`, `storage_failed`
    */
-  async sessionForWorkdir(workdir: string, { agent, model, ...options }: LifeOptions = {}): Promise<Session> {
-    return this.#started(await this.#calls.call("start_or_get_for_workdir", { workdir, agent, model }, this.#auth, options));
+  async sessionForWorkdir(workdir: string, options: LifeOptions = {}): Promise<Session> {
+    return this.#started(await this.#calls.call("start_or_get_for_workdir", { workdir, ...this.#life(options) }, this.#auth, options));
   }
 
   /** Always another session, or the next life of `sessionId`. @throws SessiondError as above, `not_found`, `conflict` */
-  async startSession({ workdir, sessionId, agent, model, ...options }: StartOptions): Promise<Session> {
-    const input = { request_id: newRequestId(), workdir, session_id: sessionId, agent, model };
+  async startSession({ workdir, sessionId, ...options }: StartOptions): Promise<Session> {
+    const input = { request_id: newRequestId(), workdir, session_id: sessionId, ...this.#life(options) };
     return this.#started(await this.#calls.call("start_session", input, this.#auth, options));
   }
 
@@ -84,8 +96,45 @@ export class Host {
     return this.#calls.call("list_sessions", { workdir, life_state: lifeState, after, limit }, this.#auth, options);
   }
 
+  /** Ends the life of the one session of a directory. @throws SessiondError `not_found` */
+  async stopWorkdirSession(workdir: string, options: CallOptions = {}): Promise<{ sessionId: string; seq: number; life: number }> {
+    const { session_id, seq, life } = await this.#calls.call("stop_workdir_session", { workdir }, this.#auth, options);
+    return { sessionId: session_id, seq, life };
+  }
+
+  /** The agents that the daemon has: models, modes, what they can do and what they lack. */
+  async listAgents(options: CallOptions = {}): Promise<AgentInfo[]> {
+    return (await this.#calls.call("list_agents", {}, this.#auth, options)).agents;
+  }
+
+  /** The sessions for whoever may only look. It lives as long as this handle. */
+  observe(): HostObserver {
+    return new HostObserver({ calls: this.#calls, auth: this.#auth });
+  }
+
+  /** Resolves when the daemon has opened every session that it found at its start; at once where it has. */
+  async waitReady({ timeoutMs = limits.call_timeout_ms, signal }: CallOptions = {}): Promise<DaemonStatus> {
+    const limit = callLimit(timeoutMs, signal, this.#calls.closed);
+    try {
+      return await untilReady(this.#calls, this.#auth, limit.signal);
+    } finally {
+      limit.release();
+    }
+  }
+
   status(options: CallOptions = {}): Promise<DaemonStatus> {
     return this.#calls.call("daemon_status", {}, this.#auth, options);
+  }
+
+  /** The daemon's figures, as Prometheus reads them. @throws SessiondError `unsupported` where it is not reached by its unix socket */
+  async metrics({ timeoutMs = limits.call_timeout_ms, signal }: CallOptions = {}): Promise<string> {
+    if (this.#parts.metrics === undefined) throw new SessiondError("unsupported", { reason: "figures come over the daemon's unix socket only" });
+    const limit = callLimit(timeoutMs, signal);
+    try {
+      return await this.#parts.metrics(limit.signal);
+    } finally {
+      limit.release();
+    }
   }
 
   /**
@@ -123,12 +172,16 @@ export class Host {
     return this.close();
   }
 
+  #life({ agent, model, title, policy, env = this.#parts.env }: LifeOptions) {
+    return { agent, model, title, policy, ...(env && { env: { ...env } }) };
+  }
+
   #started({ session, token, token_id, created, differs }: VerbOutput<"start_session">): Session {
     return this.#keep(session.session_id, { token, workdir: session.workdir, created, differs, ownTokenId: token_id });
   }
 
-  #keep(id: string, facts: { token: string; workdir: string; ownTokenId: string; created?: boolean; differs?: readonly ("agent" | "model")[] }): Session {
-    if (this.#closed !== null) throw new SessiondError("daemon_unreachable", { reason: "this handle is closed" });
+  #keep(id: string, facts: { token: string; workdir: string; ownTokenId: string; created?: boolean; differs?: readonly Differing[] }): Session {
+    if (this.#closed !== null) throw handleClosed();
     const { hostKey, clientName } = this.#parts;
     const session = new Session(id, { ...facts, calls: this.#calls, hostKey, clientName, closed: (each) => this.#sessions.delete(each) });
     this.#sessions.add(session);

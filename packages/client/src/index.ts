@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The client library of sessiond, without anything of Node: a page fills `Dial` itself.
  * Programs on Node take `connect` and `sessionFromToken` from `@sessiond/client/node`.
@@ -5,15 +6,22 @@
 export { type CallOptions } from "./call-limit.ts";
 export { Connection } from "./connection.ts";
 export { Door, type DoorOptions } from "./door.ts";
-export { DriverSeat, type ApprovalAnswer, type PromptOptions, type SentPrompt } from "./driver-seat.ts";
+export { DriverSeat, type ApprovalAnswer, type ConfigureRequest, type Configured, type PromptOptions, type SentPrompt } from "./driver-seat.ts";
 export { Host, type DaemonStatus, type HostParts, type LifeOptions, type SessionFilter, type SessionList, type StartOptions } from "./host.ts";
+export { HostSession } from "./host-session.ts";
 export { newPromptId } from "./ids.ts";
+export { HostObserver } from "./observer.ts";
 export { ViewerSeat } from "./seat.ts";
 export { type ResetCause, type SeatEvent } from "./seat-events.ts";
 export { type SeatConnection } from "./seat-stream.ts";
-export { HostSession, type InterruptOutcome, type MintedToken, type MintRequest, type SessionPage } from "./session-handle.ts";
-export { Session, type AttachDriver, type AttachDriverOrViewer, type AttachViewer, type Authorization } from "./session.ts";
+export { type InterruptOutcome, type MintedToken, type MintRequest, type SessionPage } from "./session-handle.ts";
+export { SessionWatch, type WatchFilter } from "./session-watch.ts";
+export { Session, type AttachDriver, type AttachDriverOrViewer, type AttachViewer, type Authorization, type Differing } from "./session.ts";
+export { type TakeRequest } from "./take-driver.ts";
 export { type Turn } from "./turn-waits.ts";
+export { type SessionFacts, type WaitGoal } from "./wait.ts";
+export { type WatchEvent } from "./watch-queue.ts";
+export { type WatchedSession, type WatchedSessions } from "./watched-session.ts";
 export { type Dial, type Wire, type WireEnd, type WireListener } from "./wire.ts";
 export {
   isSessiondError,
@@ -21,15 +29,23 @@ export {
   SessiondError,
   version,
   type Actor,
+  type AgentInfo,
   type Approval,
   type ApprovalOption,
+  type Became,
   type ContentPart,
+  type DriverRequest,
   type ErrorCode,
   type Fault,
   type Frame,
+  type HostEvent,
+  type HostFrame,
   type Message,
+  type OpenCall,
+  type Policy,
   type QueuedPrompt,
   type Role,
+  type Rule,
   type Seat as SeatFacts,
   type SessionEvent,
   type SessionInfo,
@@ -38,4 +54,6 @@ export {
   type Status,
   type StopReason,
   type TokenRecord,
+  type TouchedFile,
+  type WhenBusy,
 } from "@sessiond/shared";

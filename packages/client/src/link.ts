@@ -1,6 +1,7 @@
 import { createTRPCClient, getUntypedClient, TRPCClientError, type TRPCLink } from "@trpc/client";
 import { observable } from "@trpc/server/observable";
-import { protocol, rangeText, SessiondError, verbs, type Auth, type SessiondRouter, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
+import { protocol, rangeText, SessiondError, verbs, type Auth, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
+import type { SessiondRouter } from "@sessiond/shared/router-type";
 import { Exchange } from "./exchange.ts";
 import type { Dial } from "./wire.ts";
 

@@ -2,8 +2,10 @@ import { limits } from "@sessiond/shared";
 import type { Auth, Fault, Role, SessionState } from "@sessiond/shared";
 import type { SessiondError } from "@sessiond/shared";
 import type { Connection } from "./connection.ts";
+import type { DriverSeat } from "./driver-seat.ts";
 import { SeatEvents, type SeatEvent } from "./seat-events.ts";
 import type { SeatConnection, SeatStream } from "./seat-stream.ts";
+import { takeWheel, type TakeRequest } from "./take-driver.ts";
 import { Transcript } from "./transcript.ts";
 
 /** What a seat is made of; the library's own business. */
@@ -12,6 +14,8 @@ export interface SeatParts {
   readonly calls: Connection;
   readonly auth: Auth;
   readonly sessionId: string;
+  /** The two handles of one seat: who may look, and who may act while the seat drives. */
+  readonly handles: { readonly viewer: ViewerSeat; readonly driver: DriverSeat };
 }
 
 /**
@@ -39,10 +43,7 @@ export class ViewerSeat {
     const { stream, calls, auth, sessionId } = parts;
     this.transcript = new Transcript(stream, (after, options) => calls.call("session_data", { session_id: sessionId, after }, auth, options));
     this.events = new SeatEvents(stream, this.transcript);
-    this.ended = new Promise((resolve) => {
-      if (stream.end !== undefined) resolve(stream.end);
-      else stream.watch({ ended: resolve });
-    });
+    this.ended = stream.over;
   }
 
   get sessionId(): string {
@@ -54,7 +55,10 @@ export class ViewerSeat {
     return this.parts.stream.seat?.seat_id ?? null;
   }
 
-  /** As the daemon sees it now. A driver whose seat was forgotten while away may come back as viewer, if `fallback` allowed it. */
+  /**
+   * As of `state`: the wheel comes and goes by `driver_changed`. A driver whose seat was
+   * forgotten while away may come back as viewer, if `fallback` allowed it.
+   */
   get role(): Role {
     return this.parts.stream.seat?.role ?? "viewer";
   }
@@ -94,13 +98,21 @@ export class ViewerSeat {
 
   /** Resolves at the next such change; at once when the seat has ended. */
   changed(): Promise<void> {
-    if (this.connection === "ended") return Promise.resolve();
-    return new Promise((resolve) => {
-      const leave = this.onChange(() => {
-        leave();
-        resolve();
-      });
-    });
+    return this.parts.stream.changed();
+  }
+
+  /**
+   * Takes the wheel: `if_free` (unless told otherwise), or `ask` its driver and wait for the
+   * answer, or by `force` from whoever has it. `timeoutMs` bounds the whole; a question that
+   * was given up stands until it lapses, and is then answered by `role` alone.
+   *
+   * @returns the same seat, as one that may act; at once when it drives already
+   * @throws SessiondError `driver_taken` with the driver's label (after `ask`: `detail.outcome` is `lapsed`),
+   *         `role_too_small` without a control token, `timeout`, `cancelled`, the seat's own end, …
+   */
+  async takeDriver(request: TakeRequest = {}): Promise<DriverSeat> {
+    await takeWheel(this.parts, request);
+    return this.parts.handles.driver;
   }
 
   /**

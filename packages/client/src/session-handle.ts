@@ -1,13 +1,19 @@
-import type { Auth, Frame, QueuedPrompt, SessionInfo, TokenRecord } from "@sessiond/shared";
+import type { AgentInfo, Auth, Frame, QueuedPrompt, SessionInfo, TokenRecord, VerbOutput } from "@sessiond/shared";
 import type { CallOptions } from "./call-limit.ts";
 import type { Connection } from "./connection.ts";
+import type { SessionFacts, WaitGoal } from "./wait.ts";
 
-/** A page of the transcript. `more`: there are further frames in the direction that was asked for. */
+/**
+ * A page of the transcript. `more`: there are further frames in the direction that was asked for.
+ * `compacted_through`: up to this seq frames are not all as they were sent; pieces of a text are
+ * merged into one, and seats that came and went are left out.
+ */
 export interface SessionPage {
   readonly frames: Frame[];
   readonly more: boolean;
   readonly cursor: string;
   readonly head: number;
+  readonly compacted_through: number;
 }
 
 /** `interrupted` is false when that turn no longer ran. `queue`: what is held and waits for `releaseQueue`. */
@@ -31,7 +37,7 @@ export interface MintedToken {
 }
 
 /** What session handles share: verbs that need no seat. */
-export class SessionHandle {
+export abstract class SessionHandle {
   readonly id: string;
   protected readonly calls: Connection;
   protected readonly auth: Auth;
@@ -85,6 +91,27 @@ export class SessionHandle {
     return (await this.calls.call("revoke_token", { session_id: this.id, token_id: tokenId }, this.mintAuth, { ...options, alreadyDone })).revoked;
   }
 
+  /** Forgets one remembered answer, of any scope. @throws SessiondError `not_found` */
+  async forgetRule(ruleId: string, options: CallOptions = {}): Promise<void> {
+    const alreadyDone = ({ code }: { code: string }): VerbOutput<"forget_rule"> | undefined => (code === "not_found" ? { seq: 0 } : undefined);
+    await this.calls.call("forget_rule", { session_id: this.id, rule_id: ruleId }, this.auth, { ...options, alreadyDone });
+  }
+
+  /** The agents that the daemon has: models, modes, what they can do and what they lack. */
+  async listAgents(options: CallOptions = {}): Promise<AgentInfo[]> {
+    return (await this.calls.call("list_agents", { session_id: this.id }, this.auth, options)).agents;
+  }
+
+  /**
+   * Resolves when the session is `idle` (no turn runs and none is about to: what is queued, if
+   * anything, is held), when a question is open (`approval`), or when its life is over
+   * (`stopped`); at once where that is so already. However long, across reconnects and restarts
+   * of the daemon, unless `timeoutMs` bounds it.
+   *
+   * @throws SessiondError `session_stopped` when it will not come any more, `not_found`, `timeout`, `cancelled`
+   */
+  abstract waitFor(goal: WaitGoal, options?: CallOptions): Promise<SessionFacts>;
+
   /** Ends the running turn, or the given one if it still runs; the queue is then held. */
   async interrupt({ turnId, ...options }: CallOptions & { readonly turnId?: string | undefined } = {}): Promise<InterruptOutcome> {
     let current = turnId;
@@ -101,6 +128,3 @@ export class SessionHandle {
     return this.calls.call("stop", { session_id: this.id }, this.auth, options);
   }
 }
-
-/** A session by its id, through the host key. It cannot attach: seats need a token (`Host.openSession`). */
-export class HostSession extends SessionHandle {}

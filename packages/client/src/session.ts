@@ -1,12 +1,19 @@
 import { limits, readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
 import type { CallOptions } from "./call-limit.ts";
-import { Connection } from "./connection.ts";
+import { Connection, handleClosed } from "./connection.ts";
 import type { Door } from "./door.ts";
-import { DriverSeat } from "./driver-seat.ts";
+import type { DriverSeat } from "./driver-seat.ts";
 import { newSeatSecret } from "./ids.ts";
-import { ViewerSeat } from "./seat.ts";
+import { SeatHandles } from "./seat-handles.ts";
+import type { ViewerSeat } from "./seat.ts";
 import { SeatStream } from "./seat-stream.ts";
 import { SessionHandle } from "./session-handle.ts";
+import { waitBySeat } from "./wait-by-seat.ts";
+import { waitByWatching } from "./wait-by-watching.ts";
+import type { SessionFacts, WaitGoal } from "./wait.ts";
+
+/** A start's option that a running life may have otherwise. */
+export type Differing = VerbOutput<"start_session">["differs"][number];
 
 export interface AttachViewer extends CallOptions {
   readonly as: "viewer";
@@ -19,9 +26,11 @@ export interface AttachDriver extends CallOptions {
   readonly label?: string | undefined;
   /** Become a viewer where the driver's seat is taken, instead of failing with `driver_taken`. */
   readonly fallback?: undefined;
+  /** Take the seat from whoever drives; he stays as viewer. Once: a lost link does not force again. */
+  readonly force?: boolean | undefined;
 }
 
-export interface AttachDriverOrViewer extends Omit<AttachDriver, "fallback"> {
+export interface AttachDriverOrViewer extends Omit<AttachDriver, "fallback" | "force"> {
   readonly fallback: "viewer";
 }
 
@@ -34,7 +43,7 @@ export interface SessionParts {
   readonly workdir: string;
   readonly clientName: string;
   readonly created?: boolean;
-  readonly differs?: readonly ("agent" | "model")[];
+  readonly differs?: readonly Differing[];
   /** The token's id, when this handle got the token and so ends it. */
   readonly ownTokenId?: string;
   readonly hostKey?: string | undefined;
@@ -54,9 +63,14 @@ export class Session extends SessionHandle {
   /** The call that made this handle began a life of the session. */
   readonly created: boolean;
   /** Options that were asked for and differ from those of the running life. */
-  readonly differs: readonly ("agent" | "model")[];
+  readonly differs: readonly Differing[];
   readonly #parts: SessionParts;
   readonly #seats = new Set<ViewerSeat>();
+  /** Seats being taken; one that is given after the end is left at once. */
+  readonly #attaching = new Set<Promise<unknown>>();
+  readonly #givenUp = new AbortController();
+  /** Ends waits. */
+  readonly #closing = new AbortController();
   #closed: Promise<void> | null = null;
 
   constructor(id: string, parts: SessionParts) {
@@ -98,23 +112,51 @@ export class Session extends SessionHandle {
   attach(request: AttachViewer): Promise<ViewerSeat>;
   attach(request: AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat>;
   async attach(request: AttachDriver | AttachViewer | AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat> {
-    if (this.#closed !== null) throw new SessiondError("daemon_unreachable", { reason: "this handle is closed" });
+    if (this.#closed !== null) throw handleClosed();
+    const attaching = this.#attach(request);
+    this.#attaching.add(attaching);
+    try {
+      return await attaching;
+    } finally {
+      this.#attaching.delete(attaching);
+    }
+  }
+
+  async #attach(request: AttachDriver | AttachViewer | AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat> {
     const auth: Auth = { ...this.auth, seat_secret: newSeatSecret() };
     const fallback = request.as === "driver" ? request.fallback : undefined;
-    const stream = new SeatStream(this.calls.door, { sessionId: this.id, role: request.as, label: request.label ?? this.#parts.clientName, fallback, auth });
-    const parts = { stream, calls: this.calls, auth, sessionId: this.id };
+    const force = "force" in request && request.force === true ? true : undefined;
+    const label = request.label ?? this.#parts.clientName;
+    const stream = new SeatStream(this.calls.door, { sessionId: this.id, role: request.as, label, fallback, force, auth });
+    const handles = new SeatHandles({ stream, calls: this.calls, auth, sessionId: this.id });
     try {
-      await stream.open(request);
+      const signals = request.signal === undefined ? [] : [request.signal];
+      await stream.open({ ...request, signal: AbortSignal.any([this.#givenUp.signal, ...signals]) });
     } catch (error) {
       // Given up before the answer: the seat may be taken all the same, and nobody else has its secret.
-      if (error instanceof SessiondError && (error.code === "cancelled" || error.code === "timeout"))
-        void this.calls.call("detach", { session_id: this.id }, auth, { once: true }).catch(() => undefined);
-      throw error;
+      const told =
+        error instanceof SessiondError && (error.code === "cancelled" || error.code === "timeout")
+          ? this.calls.call("detach", { session_id: this.id }, auth, { once: true, timeoutMs: limits.goodbye_ms }).catch(() => undefined)
+          : undefined;
+      if (this.#closed === null) throw error;
+      await told;
+      throw handleClosed();
     }
-    const seat = stream.seat?.role === "driver" ? new DriverSeat(parts) : new ViewerSeat(parts);
+    const seat = stream.seat?.role === "driver" ? handles.driver : handles.viewer;
+    if (this.#closed !== null) {
+      await seat.detach();
+      throw handleClosed();
+    }
     this.#seats.add(seat);
     void seat.ended.then(() => this.#seats.delete(seat));
     return seat;
+  }
+
+  /** Where the handle knows the host key it takes no seat; else a viewer's, while it waits. */
+  override waitFor(goal: WaitGoal, options: CallOptions = {}): Promise<SessionFacts> {
+    const { hostKey, calls } = this.#parts;
+    const limits = { ...options, closed: this.#closing.signal };
+    return hostKey === undefined ? waitBySeat(this, goal, limits) : waitByWatching({ calls, auth: { host_key: hostKey }, sessionId: this.id, goal }, limits);
   }
 
   /** Leaves all seats and revokes the token if this handle got it. Never fails, and never stops the session. */
@@ -128,7 +170,10 @@ export class Session extends SessionHandle {
   }
 
   async #close(): Promise<void> {
-    await Promise.all([...this.#seats].map((seat) => seat.detach()));
+    this.#closing.abort(handleClosed());
+    const giveUp = setTimeout(() => this.#givenUp.abort(), limits.goodbye_ms);
+    await Promise.allSettled([...[...this.#seats].map((seat) => seat.detach()), ...this.#attaching]);
+    clearTimeout(giveUp);
     const { ownTokenId, ownCalls, hostKey, closed } = this.#parts;
     if (ownTokenId !== undefined) {
       // The host key where there is one: a control token of an ended life may not act any more.

@@ -1,11 +1,13 @@
-import { SessiondError, type Frame } from "@sessiond/shared";
-import { Backoff } from "./backoff.ts";
+import type { Frame } from "@sessiond/shared";
+import { untilAnswered } from "./backoff.ts";
 import type { CallOptions } from "./call-limit.ts";
 import type { SeatStream } from "./seat-stream.ts";
 
 export interface TranscriptPage {
   readonly frames: readonly Frame[];
   readonly more: boolean;
+  /** Frames up to this seq are not all as they were sent: pieces of a text are merged. */
+  readonly compacted_through: number;
 }
 
 /**
@@ -27,16 +29,7 @@ export class Transcript {
    *
    * @throws SessiondError: a refusal that the table calls hopeless, any failure once the seat has ended, or the signal's reason
    */
-  async after(seq: number, signal: AbortSignal): Promise<TranscriptPage> {
-    const backoff = new Backoff();
-    for (;;) {
-      try {
-        return await this.#ask(seq, { signal });
-      } catch (error) {
-        if (!(error instanceof SessiondError)) throw new SessiondError("internal", {}, { cause: error });
-        if (error.retry === "never" || this.#stream.end !== undefined) throw error;
-      }
-      await backoff.wait(signal);
-    }
+  after(seq: number, signal: AbortSignal): Promise<TranscriptPage> {
+    return untilAnswered(() => this.#ask(seq, { signal }), { signal, over: () => this.#stream.end !== undefined });
   }
 }

@@ -124,11 +124,11 @@ export class TurnWaits {
     try {
       while (this.#waiting.has(waiting)) {
         const page = await this.#transcript.after(after, waiting.over.signal);
-        for (const frame of page.frames) if (this.#waiting.has(waiting)) this.#match(waiting, frame);
+        // What a page has beyond the seat's state comes as a frame, and the turn's text with it.
+        for (const frame of page.frames) if (frame.seq <= this.#stream.state.seq && this.#waiting.has(waiting)) this.#match(waiting, frame);
         after = page.frames.at(-1)?.seq ?? after;
         // Once the pages reach what the seat has folded, everything further comes as frames.
-        if (!page.more && after >= this.#stream.state.seq) return;
-        if (page.frames.length === 0) return;
+        if (after >= this.#stream.state.seq || page.frames.length === 0) return;
       }
     } catch (error) {
       if (error instanceof SessiondError && this.#waiting.delete(waiting)) waiting.reject(error);

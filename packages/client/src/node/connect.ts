@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
-import { isHostKey, SessiondError } from "@sessiond/shared";
+import { allowedEnv, holdsSecret, isHostKey, limits, SessiondError } from "@sessiond/shared";
 import type { CallOptions } from "../call-limit.ts";
 import { Connection } from "../connection.ts";
 import { Door } from "../door.ts";
 import { Host } from "../host.ts";
 import { Session } from "../session.ts";
+import { scrape } from "./metrics.ts";
 import { daemonPaths } from "./paths.ts";
 import { unixSocket } from "./socket.ts";
 import { startDaemon } from "./start.ts";
@@ -21,7 +22,11 @@ export interface ConnectOptions extends CallOptions {
   readonly runtimeDir?: string | undefined;
   /** The label of seats and tokens that get none: 1 to 64 characters. */
   readonly clientName?: string | undefined;
-  /** Where paths and programs are looked up, and what a started daemon inherits; this process's unless given. */
+  /**
+   * Where paths and programs are looked up, what a started daemon inherits, and of which the
+   * allowed part (PATH, VIRTUAL_ENV, …; never a credential) goes with each start, for its tools;
+   * this process's unless given.
+   */
   readonly env?: NodeJS.ProcessEnv | undefined;
 }
 
@@ -39,8 +44,10 @@ export async function connect(options: ConnectOptions = {}): Promise<Host> {
   try {
     await calls.open(options);
     // The daemon makes the key at its first start: there is none to read before it answered.
-    const hostKey = readHostKey(daemonPaths(options.env, options).hostKeyFile);
-    return new Host({ door, calls, hostKey, clientName: options.clientName ?? defaultName });
+    const { socket, hostKeyFile } = daemonPaths(options.env, options);
+    const hostKey = readHostKey(hostKeyFile);
+    const metrics = (signal: AbortSignal): Promise<string> => scrape(socket, hostKey, signal);
+    return new Host({ door, calls, hostKey, metrics, clientName: options.clientName ?? defaultName, env: envForTools(options.env ?? process.env) });
   } catch (error) {
     calls.close();
     throw error;
@@ -55,6 +62,12 @@ export function sessionFromToken(token: string, options: ConnectOptions = {}): P
     timeoutMs: options.timeoutMs,
     signal: options.signal,
   });
+}
+
+/** Picked without being asked, so it must not be why a start is refused: what is too long or holds a secret stays here. */
+function envForTools(env: NodeJS.ProcessEnv): Record<string, string> {
+  const fits = ([, value]: [string, string]): boolean => value.length <= limits.env_value_chars_max && !holdsSecret(value);
+  return Object.fromEntries(Object.entries(allowedEnv(env)).filter(fits));
 }
 
 function doorOf(options: ConnectOptions): Door {

@@ -35,7 +35,7 @@ export const unixSocket =
   };
 
 /** @throws SessiondError `daemon_unreachable` with the reason */
-function checkPath(path: string): void {
+export function checkPath(path: string): void {
   const bytes = Buffer.byteLength(path);
   if (bytes > limits.socket_path_bytes_max)
     throw unsafe(`the socket's path has ${bytes} bytes, more than ${limits.socket_path_bytes_max}: set XDG_RUNTIME_DIR to a shorter one`);
@@ -74,7 +74,11 @@ class UnixWire implements Wire {
     socket.on("ping", heard);
     socket.on("pong", heard);
     // `close` always follows, and ends the matter.
-    socket.on("error", (error) => (failure = error));
+    socket.on("error", (error) => (failure ??= error));
+    socket.on("unexpected-response", (_request, { statusCode, statusMessage }) => {
+      failure = new Error(`the daemon takes no connection now: ${statusMessage || statusCode}`);
+      socket.terminate();
+    });
     socket.on("close", (code, reason) => {
       clearInterval(this.#probe);
       if (open) return listener.closed({ code, reason: String(reason) });
