@@ -16,11 +16,14 @@ const lines = (text: string): Record<string, unknown>[] =>
 test("every command's help has an example", async () => {
   const top = await house.run(house.root, "--help");
   const names = [...top.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = ""]) => name);
-  expect(names).toEqual(["run", "attach", "send", "approve", "interrupt", "stop", "ls", "status", "up", "down", "queue", "token"]);
+  expect(names).toEqual("run attach send wait approve interrupt stop take yield queue rules set note token ls info watch agents status up down".split(" "));
   const parts = [
     ["queue", "list"],
+    ["queue", "edit"],
     ["queue", "withdraw"],
     ["queue", "release"],
+    ["rules", "list"],
+    ["rules", "forget"],
     ["token", "mint"],
     ["token", "list"],
     ["token", "revoke"],

@@ -54,6 +54,8 @@ export function exitOf(error: unknown): ExitName {
 
 /** One sentence for a person; never a stack. */
 export function sentenceOf(error: unknown): string {
+  if (isSessiondError(error, "driver_taken"))
+    return `The driver's seat is taken by ${String(error.detail["driver"] ?? "another client")}. \`sessiond take --ask\` asks for it; \`sessiond attach --view\` only looks.`;
   if (error instanceof Failure || isSessiondError(error)) return error.message;
   return `${error instanceof Error ? error.message : String(error)}. This is a bug in sessiond; please report it with the command you gave.`;
 }

@@ -11,7 +11,7 @@ export class Follower {
   readonly #waiting = new Set<() => void>();
   /** Open questions that were shown, oldest first. */
   #questions: readonly Approval[] = [];
-  #refusedTurns = new Set<string>();
+  readonly #refusedTurns = new Set<string>();
   #seq = -1;
   /** Undefined until the seat is over; then null, or why. */
   end: { readonly error: unknown } | undefined;
@@ -30,8 +30,10 @@ export class Follower {
     void this.#read();
   }
 
+  /** One that a rule has answered in the same moment is none. */
   get question(): Approval | undefined {
-    return this.#questions[0];
+    const { approvals } = this.#seat.state;
+    return this.#questions.find(({ approval_id }) => approvals.some((open) => open.approval_id === approval_id));
   }
 
   /** Everything that the seat has received was shown. */
@@ -88,7 +90,9 @@ export class Follower {
     const closed = this.#questions.find((question) => question.approval_id === what.approval_id);
     this.#questions = this.#questions.filter((question) => question !== closed);
     const option = closed?.options.find((offered) => offered.option_id === what.option_id);
-    if (closed !== undefined && what.cause === "answer" && option?.kind === "reject_once") this.#refusedTurns.add(closed.turn_id);
+    const rule = this.#seat.state.rules.find((each) => each.rule_id === what.rule_id);
+    const refused = what.cause === "deadline" || option?.kind.startsWith("reject") === true || rule?.effect === "reject";
+    if (closed !== undefined && refused) this.#refusedTurns.add(closed.turn_id);
   }
 
   #tell(): void {

@@ -11,5 +11,5 @@ export const noticeOn =
   (screen: Screen): Notice =>
   (text) => {
     screen.close();
-    say(text);
+    screen.put(process.stderr, `sessiond: ${text}\n`);
   };

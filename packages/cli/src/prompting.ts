@@ -1,4 +1,4 @@
-import { newPromptId, SessiondError, type Turn } from "@sessiond/client";
+import { newPromptId, SessiondError, type PromptOptions, type Turn } from "@sessiond/client";
 import { answerQuestion, leftOpen, type Answering, type Desk } from "./driving.ts";
 import { Failure } from "./exit-codes.ts";
 import { onInterrupt } from "./interrupts.ts";
@@ -9,6 +9,7 @@ export interface OneShot {
   readonly prompt: string;
   readonly answering: Answering;
   readonly timeoutMs: number | undefined;
+  readonly whenBusy: NonNullable<PromptOptions["whenBusy"]>;
 }
 
 /**
@@ -16,17 +17,17 @@ export interface OneShot {
  *
  * @throws Failure timed_out: the turn goes on; refused: a question is left open
  */
-export async function promptOnce(desk: Desk, { prompt, answering, timeoutMs }: OneShot): Promise<Turn> {
-  const { seat, follower, keyboard } = desk;
+export async function promptOnce(desk: Desk, { prompt, answering, timeoutMs, whenBusy }: OneShot): Promise<Turn> {
+  const { wheel, follower, keyboard } = desk;
   const earlier = follower.question;
   // It would be held up behind a question that is not this command's to answer unseen.
-  if (earlier !== undefined && !(answering === "ask" && keyboard.isPerson)) {
+  if (earlier !== undefined && whenBusy !== "interrupt" && !(answering === "ask" && keyboard.isPerson)) {
     const { message } = leftOpen(earlier);
     throw new Failure("refused", `An earlier question is open, so nothing was sent: ${message}`);
   }
   const promptId = newPromptId();
   let settled: { readonly turn: Turn } | { readonly error: unknown } | undefined;
-  const settling = seat.prompt(prompt, { promptId }).then(
+  const settling = wheel.driver.prompt(prompt, { promptId, whenBusy }).then(
     (turn) => void (settled = { turn }),
     (error: unknown) => void (settled = { error }),
   );
@@ -35,7 +36,8 @@ export async function promptOnce(desk: Desk, { prompt, answering, timeoutMs }: O
   try {
     while (settled === undefined) {
       if (late?.over) throw tooLate(timeoutMs);
-      const question = follower.question;
+      // Whose wheel was taken sees others answer.
+      const question = wheel.drives ? follower.question : undefined;
       if (question === undefined) await Promise.race([settling, follower.changed(), ...(late === null ? [] : [late.reached])]);
       else await Promise.race([answerQuestion(question, answering, desk), ...(late === null ? [] : [late.reached])]);
     }
@@ -48,14 +50,17 @@ export async function promptOnce(desk: Desk, { prompt, answering, timeoutMs }: O
 }
 
 /** Ctrl-C ends the turn of this prompt, or takes the prompt back where it still waits. */
-function interruptible({ seat, notice }: Desk, promptId: string): void {
+function interruptible({ wheel, notice }: Desk, promptId: string): void {
   let asked = false;
   onInterrupt(() => {
     if (asked) return false;
     asked = true;
     notice("interrupting; Ctrl-C again leaves at once");
-    const ours = seat.state.turn?.prompt_ids.includes(promptId) === true;
-    const call = ours ? seat.interrupt() : seat.withdrawPrompt(promptId);
+    if (!wheel.drives) return false;
+    const { turn, queue } = wheel.seat.state;
+    // A turn that it was steered into does not name it.
+    const ours = turn !== null && !queue.some((prompt) => prompt.prompt_id === promptId);
+    const call = ours ? wheel.driver.interrupt({ turnId: turn.turn_id }) : wheel.driver.withdrawPrompt(promptId);
     call.catch((error: unknown) => notice(error instanceof SessiondError ? foreignLine(error.message) : "it could not be interrupted"));
     return true;
   });

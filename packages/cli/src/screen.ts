@@ -1,4 +1,5 @@
 import { escapeDeceptive } from "@sessiond/shared";
+import type { Standing } from "./keyboard.ts";
 
 /**
  * What the command prints: plain lines, no cursor movements. What a model, a tool or another
@@ -36,9 +37,41 @@ export interface Block {
 export class Screen {
   readonly #sinks: Readonly<Record<"main" | "aside", Sink>>;
   #open: { readonly block: Block; lineOpen: boolean } | null = null;
+  #standing: Standing | null = null;
+  /** Begins of lines that wait for their end while something stands below them. */
+  #held: { readonly sink: Sink; readonly text: string }[] = [];
 
   constructor(main: Sink, aside: Sink) {
     this.#sinks = { main, aside };
+  }
+
+  /** From here on everything goes above what stands, in whole lines. */
+  hold(standing: Standing): void {
+    if (this.#open?.lineOpen) {
+      this.#sinks[this.#open.block.to].write("\n");
+      this.#open.lineOpen = false;
+    }
+    this.#standing = standing;
+  }
+
+  release(): void {
+    this.#standing = null;
+    for (const { sink, text } of this.#held) sink.write(text);
+    this.#held = [];
+  }
+
+  /** To that sink, in the order of everything else that is shown here. */
+  put(sink: Sink, text: string): void {
+    if (this.#standing === null) return void sink.write(text);
+    const end = text.lastIndexOf("\n") + 1;
+    if (end > 0) {
+      this.#standing.erase();
+      for (const begun of this.#held) begun.sink.write(begun.text);
+      this.#held = [];
+      sink.write(text.slice(0, end));
+      this.#standing.redraw();
+    }
+    if (end < text.length) this.#held.push({ sink, text: text.slice(end) });
   }
 
   /** Appends to a block; another block's line is closed first. The text must be safe to show. */
@@ -60,19 +93,19 @@ export class Screen {
       out += painted(piece, block.style ?? "plain", colour);
       open.lineOpen = true;
     }
-    sink.write(out);
+    this.put(sink, out);
   }
 
   /** Whole lines beside the text. */
   line(text: string, style: Style = "plain"): void {
     this.close();
     const sink = this.#sinks.aside;
-    sink.write(`${painted(text, style, colourOn(sink))}\n`);
+    this.put(sink, `${painted(text, style, colourOn(sink))}\n`);
   }
 
   /** Ends a line that was left open. */
   close(): void {
-    if (this.#open?.lineOpen) this.#sinks[this.#open.block.to].write("\n");
+    if (this.#open?.lineOpen) this.put(this.#sinks[this.#open.block.to], "\n");
     this.#open = null;
   }
 }

@@ -1,6 +1,10 @@
 import type { Approval, Frame, Message, SeatEvent, SessionEvent, SessionState } from "@sessiond/client";
+import { clockWords } from "./policies.ts";
+import { allows, showQuestion } from "./question.ts";
+import { ruleWords } from "./rule-words.ts";
 import { foreign, foreignLine, type Block, type Screen, type Style } from "./screen.ts";
 import type { Shower } from "./shower.ts";
+import { Surroundings } from "./surroundings.ts";
 
 /**
  * A session for a person's eyes. The agent's words go to `main`, everything else aside; a
@@ -13,6 +17,10 @@ export interface TranscriptOptions {
   readonly surroundings: boolean;
   /** Whose prompts need no echo. */
   readonly ownSeat: () => string | null;
+  /** Slash commands can be typed here. */
+  readonly slash?: boolean;
+  /** What the seat has received, which may be more than was shown: the clocks of questions, and rules. */
+  readonly state?: () => SessionState;
 }
 
 type EventOf<T extends SessionEvent["type"]> = Extract<SessionEvent, { type: T }>;
@@ -22,8 +30,9 @@ const rail = "  │ ";
 export class Transcript implements Shower {
   readonly #screen: Screen;
   readonly #options: TranscriptOptions;
-  readonly #labels = new Map<string, string>();
-  readonly #prompts = new Map<string, { text: string; own: boolean; label: string }>();
+  readonly #around: Surroundings;
+  /** Open questions. */
+  readonly #questions = new Map<string, { readonly approval: Approval; readonly shown: boolean }>();
   readonly #calls = new Map<string, { title: string; streamed: boolean }>();
   #lastCall = "";
   #seq: number | null = null;
@@ -33,6 +42,7 @@ export class Transcript implements Shower {
   constructor(screen: Screen, options: TranscriptOptions) {
     this.#screen = screen;
     this.#options = options;
+    this.#around = new Surroundings({ ownSeat: options.ownSeat, slash: options.slash === true });
   }
 
   event(event: SeatEvent): void {
@@ -45,15 +55,14 @@ export class Transcript implements Shower {
   }
 
   #snapshot(state: SessionState): void {
-    for (const seat of state.seats) this.#labels.set(seat.seat_id, seat.label);
-    for (const prompt of state.queue) this.#prompts.set(prompt.prompt_id, this.#promptOf(prompt));
+    this.#around.stands(state);
     const before = this.#seq;
     this.#seq = state.seq;
     if (before === state.seq) return;
     if (before === null) return this.#firstSight(state);
     this.#aside("— some events were not seen here; this is what stands now");
     for (const message of state.messages) if (message.seq > before) this.#message(message);
-    for (const approval of state.approvals) this.#question(approval);
+    for (const approval of state.approvals) this.#question(approval, Date.now());
   }
 
   #firstSight(state: SessionState): void {
@@ -66,7 +75,7 @@ export class Transcript implements Shower {
       for (const message of shown) this.#message(message);
     }
     if (this.#options.surroundings && state.queue.length > 0) this.#aside(`— ${count(state.queue.length, "prompt")} queued`);
-    for (const approval of state.approvals) this.#question(approval);
+    for (const approval of state.approvals) this.#question(approval, Date.now());
   }
 
   #message(message: Message): void {
@@ -79,6 +88,7 @@ export class Transcript implements Shower {
       case "thought":
         return this.#screen.write(thoughtBlock(message.id), text);
       case "notice":
+        if (message.by !== undefined) return this.#screen.line(`# ${foreignLine(message.text)} (${foreignLine(message.by.label)})`, "yellow");
         return this.#screen.line(`! ${foreignLine(message.text)}`, "yellow");
       case "tool": {
         const key = callKey(message.turn_id, message.id);
@@ -89,7 +99,7 @@ export class Transcript implements Shower {
     }
   }
 
-  #frame({ seq, event }: Frame): void {
+  #frame({ seq, at, event }: Frame): void {
     this.#seq = seq;
     switch (event.type) {
       case "agent_message_chunk":
@@ -104,7 +114,7 @@ export class Transcript implements Shower {
         if (event.status !== "in_progress") this.#callEnded(callKey(event.turn_id, event.tool_call_id), event.status === "completed", event.result ?? "");
         return;
       case "approval_requested":
-        return this.#question(event.approval);
+        return this.#asked(event.approval, at);
       case "approval_resolved":
         return this.#resolved(event);
       case "notice":
@@ -112,51 +122,28 @@ export class Transcript implements Shower {
       case "turn_ended":
         this.#screen.close();
         return this.#options.surroundings ? this.#turnEnded(event) : undefined;
-      default:
-        return this.#around(event);
-    }
-  }
-
-  /** Prompts, seats and the life of the session. */
-  #around(event: SessionEvent): void {
-    switch (event.type) {
-      case "prompt_accepted": {
-        const prompt = this.#promptOf(event);
-        this.#prompts.set(event.prompt_id, prompt);
-        if (event.became === "queued")
-          this.#aside(`— ${prompt.own ? "queued" : `${prompt.label} queued a prompt`}; it runs when the turns before it have ended`);
-        return;
-      }
       case "prompt_delivered": {
-        const prompt = this.#prompts.get(event.prompt_id);
-        this.#prompts.delete(event.prompt_id);
+        const prompt = this.#around.delivered(event.prompt_id);
         if (prompt !== undefined && !prompt.own) this.#said(prompt.text, prompt.label);
         return;
       }
-      case "prompt_withdrawn":
-        return this.#aside(`— a queued prompt was withdrawn by ${foreignLine(event.by.label)}`);
-      case "queue_held":
-        return this.#aside("— queued prompts are held; `sessiond queue release` lets them run");
-      case "queue_released":
-        return this.#aside("— held prompts are released");
-      case "session_stopped":
-        return this.#aside(`— the session was stopped by ${foreignLine(event.by.label)}`);
-      case "seat_taken":
-        this.#labels.set(event.seat_id, event.label);
-        return this.#came(event.seat_id, event.role === "driver" ? "is the driver now" : "is watching");
-      case "seat_lost":
-        return this.#came(event.seat_id, "lost its connection");
-      case "seat_resumed":
-        return this.#came(event.seat_id, "is back");
-      case "seat_left":
-        return this.#came(event.seat_id, "left");
       default:
+        return this.#beside(event, at);
     }
   }
 
-  #came(seatId: string, what: string): void {
-    const label = this.#labels.get(seatId);
-    if (this.#options.surroundings && label !== undefined && seatId !== this.#options.ownSeat()) this.#aside(`— ${foreignLine(label)} ${what}`);
+  #beside(event: SessionEvent, at: number): void {
+    const said = this.#around.words(event, at);
+    if (said !== null && (this.#options.surroundings || said.aside !== true)) this.#aside(said.text, said.style);
+    // Who came or went may have set the questions' clocks going.
+    if (this.#options.surroundings && clockEvents.has(event.type)) this.#clocks(at);
+  }
+
+  #clocks(at: number): void {
+    for (const approval of this.#options.state?.().approvals ?? []) {
+      if (!this.#questions.has(approval.approval_id) || approval.deadline === undefined) continue;
+      this.#aside(`  ${foreignLine(approval.tool)}: ${clockWords(approval, at)}`, "yellow");
+    }
   }
 
   #call(key: string, tool: string, title: string): void {
@@ -193,17 +180,47 @@ export class Transcript implements Shower {
     this.#screen.line(`● ${this.#calls.get(key)?.title ?? "a tool"}`, "cyan");
   }
 
-  #question(approval: Approval): void {
-    this.#screen.line(`? ${foreignLine(approval.tool)} asks for permission (${approval.approval_id})`, "yellow");
-    this.#screen.write({ key: approval.approval_id, to: "aside", prefix: rail }, foreign(approval.preview));
-    this.#screen.close();
+  /** A question that is closed already is shown when its end is: one that a rule answered, not at all. */
+  #asked(approval: Approval, at: number): void {
+    const now = this.#open(approval.approval_id);
+    if (now === undefined && this.#options.state !== undefined) return void this.#questions.set(approval.approval_id, { approval, shown: false });
+    this.#question(now ?? approval, at);
   }
 
-  #resolved({ cause, option_id, reason, by }: EventOf<"approval_resolved">): void {
-    if (cause !== "answer") return this.#aside(`  the question was closed: ${cause === "failed" ? "the turn ended" : cause}`);
-    const who = by === undefined || by.seat_id === this.#options.ownSeat() ? "" : ` by ${foreignLine(by.label)}`;
-    const allowed = option_id === "allow_once";
-    this.#aside(`  ${allowed ? "allowed" : "refused"}${who}${reason === undefined ? "" : `: ${foreignLine(reason)}`}`, allowed ? "dim" : "red");
+  #question(approval: Approval, at: number): void {
+    this.#questions.set(approval.approval_id, { approval, shown: true });
+    showQuestion(this.#screen, approval, clockWords(approval, at));
+  }
+
+  #open(approvalId: string): Approval | undefined {
+    return this.#options.state?.().approvals.find(({ approval_id }) => approval_id === approvalId);
+  }
+
+  /** Its question may be one that was never shown. */
+  #resolved({ approval_id, cause, option_id, rule_id, reason, by }: EventOf<"approval_resolved">): void {
+    const question = this.#questions.get(approval_id);
+    if (question?.shown === false && cause !== "rule") this.#question(question.approval, question.approval.asked_at);
+    this.#questions.delete(approval_id);
+    const option = question?.approval.options.find((offered) => offered.option_id === option_id);
+    const rule = this.#options.state?.().rules.find((each) => each.rule_id === rule_id);
+    const allowed = rule === undefined ? (option === undefined ? option_id?.startsWith("allow") === true : allows(option)) : rule.effect === "allow";
+    const word = allowed ? "allowed" : "refused";
+    const style: Style = allowed ? "dim" : "red";
+    switch (cause) {
+      case "answer": {
+        const who = by === undefined || by.seat_id === this.#options.ownSeat() ? "" : ` by ${foreignLine(by.label)}`;
+        this.#aside(`  ${word}${who}${reason === undefined ? "" : `: ${foreignLine(reason)}`}`, style);
+        // Of a rule for the directory no event tells: it is kept beside the session.
+        if (option?.kind.endsWith("_always") && option.remembers !== null) this.#aside(`  remembered: ${foreignLine(option.remembers)}`);
+        return;
+      }
+      case "rule":
+        return this.#aside(`  ${word} by rule ${rule_id?.slice(0, 12) ?? ""}${rule === undefined ? "" : `: ${ruleWords(rule)}`}`.trimEnd(), style);
+      case "deadline":
+        return this.#aside("  refused: nobody answered in time, and nobody drove", "red");
+      default:
+        return this.#aside(`  the question was closed: ${cause === "failed" ? "the turn ended" : cause}`);
+    }
   }
 
   #turnEnded({ stop_reason, error }: EventOf<"turn_ended">): void {
@@ -222,18 +239,6 @@ export class Transcript implements Shower {
     this.#screen.close();
   }
 
-  #promptOf({ parts, by }: { parts: readonly { text: string }[]; by: { seat_id?: string | undefined; label: string } }): {
-    text: string;
-    own: boolean;
-    label: string;
-  } {
-    return {
-      text: parts.map((part) => part.text).join("\n"),
-      own: by.seat_id !== undefined && by.seat_id === this.#options.ownSeat(),
-      label: foreignLine(by.label),
-    };
-  }
-
   #aside(text: string, style: Style = "dim"): void {
     this.#screen.line(text, style);
   }
@@ -246,6 +251,8 @@ export const stopWords: Readonly<Record<Exclude<EventOf<"turn_ended">["stop_reas
   max_turn_requests: "the turn ended: too many steps",
   refusal: "the turn ended: the model refused",
 };
+
+const clockEvents: ReadonlySet<SessionEvent["type"]> = new Set(["seat_left", "seat_lost", "driver_changed", "session_configured"]);
 
 const agentBlock = (id: string): Block => ({ key: `agent ${id}`, to: "main" });
 const thoughtBlock = (id: string): Block => ({ key: `thought ${id}`, to: "aside", style: "dim", prefix: "  " });

@@ -1,4 +1,5 @@
 import { statSync } from "node:fs";
+import { homedir } from "node:os";
 import { resolve } from "node:path";
 import type { Host, SessionListing } from "@sessiond/client";
 import { Failure } from "./exit-codes.ts";
@@ -53,3 +54,8 @@ async function sessionById(host: Host, name: string): Promise<SessionListing> {
 
 /** Enough of an id to tell sessions apart, and accepted wherever one is named. */
 export const shortId = (id: string): string => id.slice(0, 12);
+
+export const homeShort = (path: string): string => {
+  const home = homedir();
+  return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
+};

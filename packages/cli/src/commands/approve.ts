@@ -1,21 +1,30 @@
 import type { Command } from "commander";
 import type { Approval, Host, SessionListing } from "@sessiond/client";
-import { askPerson, takeSeat } from "../driving.ts";
+import { askPerson, leftOpen, offerOf, takeSeat, type PersonsAnswer } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { say } from "../notice.ts";
 import { sessionOption, withExamples, workdirOption } from "../options.ts";
+import { clockWords } from "../policies.ts";
+import { allows, showQuestion, type AnswerKind } from "../question.ts";
 import { reach } from "../reach.ts";
-import { foreign, foreignLine, Screen } from "../screen.ts";
+import { foreignLine, Screen } from "../screen.ts";
 import { allSessions, existingSession } from "../which-session.ts";
 
-interface ApproveOptions {
+interface ApproveOptions extends Scopes {
   readonly session?: string;
   readonly workdir?: string;
-  readonly reject?: true;
   readonly reason?: string;
   readonly yes?: true;
+}
+
+interface Scopes {
+  readonly forTurn?: true;
+  readonly forSession?: true;
+  readonly always?: true;
+  readonly reject?: true;
+  readonly never?: true;
 }
 
 export function declare(command: Command): void {
@@ -24,17 +33,25 @@ export function declare(command: Command): void {
       .argument("[approval]", "the question's id, or a unique beginning of it (default: the only open one)")
       .addOption(sessionOption())
       .addOption(workdirOption())
+      .option("--for-turn", "allow it, and the same again in this turn")
+      .option("--for-session", "… in this session")
+      .option("--always", "… in this directory, also in later sessions")
       .option("--reject", "refuse instead")
+      .option("--never", "refuse it, and the same again in this directory")
       .option("--reason <text>", "why; the agent is told")
       .option("-y, --yes", "without an id, on a terminal: do not ask again")
-      .addHelpText("after", "\nThe question is shown whole before it is answered. Needs the driver's seat: it is taken for a moment if it is free."),
+      .addHelpText(
+        "after",
+        "\nThe question is shown whole before it is answered, with what the answer will be remembered\nfor; `sessiond rules` lists and forgets that. Needs the driver's seat: it is taken for a\nmoment if it is free.",
+      ),
     "sessiond approve",
-    "sessiond approve apr_7Hq2",
+    "sessiond approve apr_7Hq2 --for-session",
     'sessiond approve apr_7Hq2 --reject --reason "not on main"',
   ).action((id: string | undefined, options: ApproveOptions) => approve(id, options));
 }
 
 async function approve(id: string | undefined, options: ApproveOptions): Promise<void> {
+  const kind = kindOf(options);
   onGoodbye();
   const host = await reach("approve");
   const { listing, approval } = await openQuestion(host, id, options);
@@ -42,16 +59,18 @@ async function approve(id: string | undefined, options: ApproveOptions): Promise
   const seat = await takeSeat(session, "fail", say);
   const screen = new Screen(process.stdout, process.stdout);
   show(screen, approval);
-  let allow = options.reject !== true;
-  let reason = options.reason;
-  if (id === undefined && allow && !options.yes && process.stdin.isTTY && process.stdout.isTTY) {
-    const closed = new AbortController();
-    const answer = await askPerson(approval, new Keyboard(process.stdin, process.stdout), closed.signal);
-    allow = answer?.allow ?? false;
-    reason ??= answer?.reason;
+  let answer: PersonsAnswer = { offer: offerOf(approval, [kind]), reason: options.reason };
+  if (id === undefined && kind === "allow_once" && !options.yes && process.stdin.isTTY && process.stdout.isTTY) {
+    const keyboard = new Keyboard(process.stdin, process.stdout, screen);
+    const typed = await askPerson(approval, { keyboard, screen }, new AbortController().signal);
+    // Anything else is no answer, and least of all a yes.
+    if (typed === null || !("offer" in typed)) throw leftOpen(approval);
+    answer = { offer: typed.offer, reason: options.reason ?? typed.reason };
   }
-  await seat.approve(approval, { kind: allow ? "allow_once" : "reject_once", reason });
-  screen.line(allow ? "  allowed" : "  refused", allow ? "green" : "red");
+  const { option } = answer.offer;
+  await seat.approve(approval, { optionId: option.option_id, reason: answer.reason });
+  screen.line(allows(option) ? "  allowed" : "  refused", allows(option) ? "green" : "red");
+  if (option.remembers !== null) screen.line(`  remembered ${answer.offer.words}: ${foreignLine(option.remembers)}`, "dim");
 }
 
 async function openQuestion(host: Host, id: string | undefined, options: ApproveOptions): Promise<{ listing: SessionListing; approval: Approval }> {
@@ -61,7 +80,7 @@ async function openQuestion(host: Host, id: string | undefined, options: Approve
     id !== undefined && !named ? (await allSessions(host)).filter((each) => each.life_state !== "stopped") : [await existingSession(host, options)];
   const found: { listing: SessionListing; approval: Approval }[] = [];
   for (const listing of sessions) {
-    if (listing.pending_approvals === 0) continue;
+    if (listing.approvals?.length === 0) continue;
     const { approvals } = await host.session(listing.session_id).info();
     for (const approval of approvals) if (id === undefined || approval.approval_id.startsWith(id)) found.push({ listing, approval });
   }
@@ -79,8 +98,17 @@ async function openQuestion(host: Host, id: string | undefined, options: Approve
   throw new Failure("usage", `${found.length} questions are open; name one of them by its id.`);
 }
 
-function show(screen: Screen, approval: Approval): void {
-  screen.line(`? ${foreignLine(approval.tool)} asks for permission (${approval.approval_id})`, "yellow");
-  screen.write({ key: approval.approval_id, to: "aside", prefix: "  │ " }, foreign(approval.preview));
-  screen.close();
+const show = (screen: Screen, approval: Approval): void => showQuestion(screen, approval, clockWords(approval, Date.now()));
+
+/** The one answer that was asked for. @throws Failure usage */
+function kindOf({ forTurn, forSession, always, never, reject }: Scopes): AnswerKind {
+  const asked: AnswerKind[] = [
+    ...(forTurn ? (["allow_turn"] as const) : []),
+    ...(forSession ? (["allow_session"] as const) : []),
+    ...(always ? (["allow_always"] as const) : []),
+    ...(never ? (["reject_always"] as const) : []),
+    ...(reject ? (["reject_once"] as const) : []),
+  ];
+  if (asked.length > 1) throw new Failure("usage", "Choose one of --for-turn, --for-session, --always, --reject and --never.");
+  return asked[0] ?? "allow_once";
 }

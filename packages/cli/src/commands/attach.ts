@@ -2,19 +2,14 @@ import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { sessionFromToken } from "@sessiond/client/node";
 import { readToken, type Session } from "@sessiond/client";
-import { converse } from "../conversing.ts";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
-import { Follower } from "../follower.ts";
-import { onGoodbye, onInterrupt } from "../interrupts.ts";
-import { Keyboard } from "../keyboard.ts";
+import { onGoodbye } from "../interrupts.ts";
 import { onLeave } from "../leaving.ts";
-import { noticeOn, type Notice } from "../notice.ts";
-import { jsonOption, withExamples, workdirOption } from "../options.ts";
+import { say } from "../notice.ts";
+import { jsonOption, labelOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
 import { reach } from "../reach.ts";
-import { foreignLine, Screen } from "../screen.ts";
-import { JsonLines, type Shower } from "../shower.ts";
-import { Transcript } from "../transcript.ts";
+import { sitAsDriver, sitAsViewer } from "../sitting.ts";
 import { existingSession } from "../which-session.ts";
 
 interface AttachOptions {
@@ -22,19 +17,22 @@ interface AttachOptions {
   readonly view?: true;
   readonly json?: true;
   readonly tokenFile?: string;
+  readonly label?: string;
 }
-
-const historyMessages = 20;
 
 export function declare(command: Command): void {
   withExamples(
     command
-      .argument("[session]", "id, unique beginning of an id, or directory (default: this directory's session)")
+      .argument("[session]", sessionArgument)
       .addOption(workdirOption())
       .option("--view", "only look: nothing is ever sent")
+      .addOption(labelOption())
       .addOption(jsonOption("print each event as one line of JSON"))
       .option("--token-file <file>", "use the token in that file instead of the host key; it names the session")
-      .addHelpText("after", "\nAs driver: type prompts, answer questions; /detach or Ctrl-D leaves and the work goes on."),
+      .addHelpText(
+        "after",
+        "\nAs driver: type prompts, answer questions; /help lists what else can be typed.\n/detach or Ctrl-D leaves and the work goes on. `sessiond take` gets the wheel from another driver.",
+      ),
     "sessiond attach",
     "sessiond attach --view ses_4fK2",
     "sessiond attach --view --token-file ./token",
@@ -45,47 +43,9 @@ export function declare(command: Command): void {
 async function attach(name: string | undefined, options: AttachOptions): Promise<void> {
   onGoodbye();
   const session = await open(name, options);
-  const screen = new Screen(process.stdout, process.stdout);
-  const notice = noticeOn(screen);
-  const ownSeat: { id: string | null } = { id: null };
-  const shower: Shower = options.json
-    ? new JsonLines(process.stdout)
-    : new Transcript(screen, { history: historyMessages, surroundings: true, ownSeat: () => ownSeat.id });
-  if (options.view) return view(session, shower, { notice, ownSeat, person: !options.json });
-  const seat = await takeSeat(session, "fail", notice);
-  ownSeat.id = seat.seatId;
-  if (!options.json) head(session, seat.state, screen, "driving");
-  const follower = new Follower(seat, shower, notice);
-  process.exitCode = await converse({ seat, follower, keyboard: new Keyboard(process.stdin, options.json ? process.stderr : process.stdout), notice });
-}
-
-async function view(
-  session: Session,
-  shower: Shower,
-  { notice, ownSeat, person }: { notice: Notice; ownSeat: { id: string | null }; person: boolean },
-): Promise<void> {
-  onInterrupt(() => false, 0);
-  const seat = await session.attach({ as: "viewer" });
-  ownSeat.id = seat.seatId;
-  if (person) head(session, seat.state, new Screen(process.stdout, process.stdout), "watching");
-  const follower = new Follower(seat, shower, notice);
-  await follower.until(() => false);
-  if (follower.end?.error != null) throw follower.end.error;
-  if (person) notice("the session is stopped; `sessiond run` starts it again with its conversation");
-}
-
-function head(
-  session: Session,
-  state: { model: string; status: string; life_state: string; seats: readonly { role: string; label: string }[] },
-  screen: Screen,
-  how: string,
-): void {
-  const driver = how === "driving" ? "" : `, driver: ${foreignLine(state.seats.find((seat) => seat.role === "driver")?.label ?? "nobody")}`;
-  const status = state.life_state === "stopped" ? "stopped" : state.status.replaceAll("_", " ");
-  screen.line(
-    `— ${how} ${foreignLine(session.workdir)} (${session.id.slice(0, 12)}, model ${foreignLine(state.model) || "not set"}, ${status}${driver})`,
-    "dim",
-  );
+  const json = options.json === true;
+  if (options.view) return sitAsViewer({ session, seat: await session.attach({ as: "viewer", label: options.label }), json });
+  process.exitCode = await sitAsDriver({ session, seat: await takeSeat(session, "fail", say, options.label), json });
 }
 
 async function open(name: string | undefined, options: AttachOptions): Promise<Session> {

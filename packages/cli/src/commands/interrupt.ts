@@ -1,14 +1,12 @@
 import type { Command } from "commander";
-import { withExamples, workdirOption } from "../options.ts";
+import { sessionArgument, withExamples, workdirOption } from "../options.ts";
 import { reach } from "../reach.ts";
 import { existingSession, shortId } from "../which-session.ts";
 
 export function declare(command: Command): void {
-  withExamples(
-    command.argument("[session]", "id, unique beginning of an id, or directory (default: this directory's session)").addOption(workdirOption()),
-    "sessiond interrupt",
-    "sessiond interrupt ses_4fK2",
-  ).action((name: string | undefined, options: { readonly workdir?: string }) => interrupt(name, options));
+  withExamples(command.argument("[session]", sessionArgument).addOption(workdirOption()), "sessiond interrupt", "sessiond interrupt ses_4fK2").action(
+    (name: string | undefined, options: { readonly workdir?: string }) => interrupt(name, options),
+  );
 }
 
 async function interrupt(name: string | undefined, { workdir }: { readonly workdir?: string }): Promise<void> {

@@ -1,11 +1,11 @@
-import { homedir } from "node:os";
 import type { Command } from "commander";
 import type { SessionListing } from "@sessiond/client";
 import { say } from "../notice.ts";
 import { jsonOption, withExamples } from "../options.ts";
 import { find } from "../reach.ts";
-import { colourOn, foreignLine, painted } from "../screen.ts";
-import { allSessions, shortId } from "../which-session.ts";
+import { foreignLine } from "../screen.ts";
+import { clip, printTable } from "../table.ts";
+import { allSessions, homeShort, shortId } from "../which-session.ts";
 
 export function declare(command: Command): void {
   withExamples(
@@ -27,27 +27,19 @@ async function ls({ all, json }: { readonly all?: true; readonly json?: true }):
   if (sessions.length === 0)
     return say(hidden > 0 ? `no session is live; ${hidden} stopped (--all shows them)` : 'no sessions yet; `sessiond run "…"` starts one');
   const rows = sessions.map(rowOf);
-  const heads = ["SESSION", "STATE", "DRIVER", "WORKDIR"];
-  const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (cells: readonly string[]): string =>
-    cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join("  ");
-  process.stdout.write(`${painted(line(heads), "dim", colourOn(process.stdout))}\n`);
-  for (const row of rows) process.stdout.write(`${line(row)}\n`);
+  printTable(process.stdout, ["SESSION", "STATE", "DRIVER", "WORKDIR"], rows);
 }
 
+const titleChars = 40;
+
 function rowOf(listing: SessionListing): string[] {
-  const { pending_approvals: asks = 0, seats = 0, driver, fault } = listing;
+  const { approvals = [], seats = 0, driver, fault, starred, title } = listing;
   const watchers = seats - (driver === undefined ? 0 : 1);
   const state = fault !== undefined ? "faulted" : listing.life_state === "live" ? (listing.status ?? "live").replaceAll("_", " ") : listing.life_state;
   return [
     shortId(listing.session_id),
-    asks > 1 ? `${state} (${asks} questions)` : state,
+    approvals.length > 1 ? `${state} (${approvals.length} questions)` : state,
     `${foreignLine(driver ?? "-")}${watchers > 0 ? ` +${watchers} watching` : ""}`,
-    `${homeShort(foreignLine(listing.workdir))}${listing.stable ? "" : " (extra)"}`,
+    `${starred ? "★ " : ""}${homeShort(foreignLine(listing.workdir))}${listing.stable ? "" : " (extra)"}${title == null ? "" : `  “${clip(foreignLine(title), titleChars)}”`}`,
   ];
 }
-
-const homeShort = (path: string): string => {
-  const home = homedir();
-  return path === home || path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
-};

@@ -1,3 +1,4 @@
+import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
 import type { DriverSeat, Host, QueuedPrompt } from "@sessiond/client";
 import { takeSeat } from "../driving.ts";
@@ -5,15 +6,23 @@ import { Failure } from "../exit-codes.ts";
 import { say } from "../notice.ts";
 import { jsonOption, sessionOption, withExamples, workdirOption } from "../options.ts";
 import { reach } from "../reach.ts";
+import { spoken } from "../duration.ts";
 import { foreignLine } from "../screen.ts";
+import { clip } from "../table.ts";
 import { existingSession, type SessionName } from "../which-session.ts";
 
 export function declare(command: Command): void {
   const part = (name: string, summary: string): Command => command.command(name).description(summary).addOption(sessionOption()).addOption(workdirOption());
-  withExamples(command, "sessiond queue list", "sessiond queue withdraw prm_8sJ1", "sessiond queue release");
-  withExamples(part("list", "what waits, oldest first").addOption(jsonOption()), "sessiond queue list --json").action(
+  withExamples(command, "sessiond queue list", 'sessiond queue edit prm_8sJ1 "only the tests"', "sessiond queue withdraw prm_8sJ1", "sessiond queue release");
+  withExamples(part("list", "what waits, oldest first: how, and since when").addOption(jsonOption()), "sessiond queue list --json").action(
     (options: SessionName & { json?: true }) => list(options),
   );
+  withExamples(
+    part("edit", "give a queued prompt another text")
+      .argument("<prompt>", "its id, or a unique beginning")
+      .argument("<text>", "the new text; `-` reads it from stdin"),
+    'sessiond queue edit prm_8sJ1 "only the tests"',
+  ).action((id: string, text: string, options: SessionName) => edit(id, text, options));
   withExamples(part("withdraw", "take a queued prompt back").argument("<prompt>", "its id, or a unique beginning"), "sessiond queue withdraw prm_8sJ1").action(
     (id: string, options: SessionName) => withdraw(id, options),
   );
@@ -25,16 +34,22 @@ async function list({ json, ...name }: SessionName & { json?: true }): Promise<v
   const { queue } = await host.session((await existingSession(host, name)).session_id).info();
   if (json) return queue.forEach((prompt) => process.stdout.write(`${JSON.stringify(prompt)}\n`));
   if (queue.length === 0) return say("nothing is queued");
-  for (const prompt of queue) process.stdout.write(`${prompt.prompt_id}  ${prompt.held ? "held   " : "waiting"}  ${titleOf(prompt)}\n`);
+  const now = Date.now();
+  for (const prompt of queue) process.stdout.write(`${prompt.prompt_id}  ${promptWords(prompt, now)}\n`);
+}
+
+async function edit(id: string, given: string, name: SessionName): Promise<void> {
+  const text = given === "-" ? (await readAll(process.stdin)).trimEnd() : given;
+  if (text.trim() === "") throw new Failure("usage", "The text is empty; `sessiond queue withdraw` takes a prompt back.");
+  const seat = await drive(await reach("queue"), name);
+  const prompt = queued(seat, id);
+  await seat.editPrompt(prompt.prompt_id, text);
+  process.stdout.write(`edited ${prompt.prompt_id}\n`);
 }
 
 async function withdraw(id: string, name: SessionName): Promise<void> {
   const seat = await drive(await reach("queue"), name);
-  const matching = seat.state.queue.filter((prompt) => prompt.prompt_id.startsWith(id));
-  const [only, second] = matching;
-  if (only === undefined)
-    throw new Failure("usage", `No queued prompt's id begins with ${id}; it may have run already. \`sessiond queue list\` shows what waits.`);
-  if (second !== undefined) throw new Failure("usage", `${matching.length} queued prompts' ids begin with ${id}; give more of it.`);
+  const only = queued(seat, id);
   await seat.withdrawPrompt(only.prompt_id);
   process.stdout.write(`withdrawn ${only.prompt_id}\n`);
 }
@@ -48,8 +63,20 @@ async function drive(host: Host, name: SessionName): Promise<DriverSeat> {
   return takeSeat(await host.openSession((await existingSession(host, name)).session_id), "fail", say);
 }
 
-const titleChars = 80;
-function titleOf({ parts }: QueuedPrompt): string {
-  const title = foreignLine(parts.map((part) => part.text).join("\n"));
-  return title.length > titleChars ? `${title.slice(0, titleChars - 1)}…` : title;
+/** @throws Failure usage */
+function queued(seat: DriverSeat, id: string): QueuedPrompt {
+  const matching = seat.state.queue.filter((prompt) => prompt.prompt_id.startsWith(id));
+  const [only, second] = matching;
+  if (only === undefined)
+    throw new Failure("usage", `No queued prompt's id begins with ${id}; it may have run already. \`sessiond queue list\` shows what waits.`);
+  if (second !== undefined) throw new Failure("usage", `${matching.length} queued prompts' ids begin with ${id}; give more of it.`);
+  return only;
+}
+
+const titleChars = 60;
+
+/** How it waits, since when, and how it begins. */
+export function promptWords({ parts, held, when_busy, at }: QueuedPrompt, now: number): string {
+  const how = held ? "held" : when_busy === "steer" ? "steers" : when_busy === "interrupt" ? "next" : "waits";
+  return `${how.padEnd(6)}  ${spoken(Math.max(0, now - at)).padEnd(8)}  ${clip(foreignLine(parts.map((part) => part.text).join("\n")), titleChars)}`;
 }

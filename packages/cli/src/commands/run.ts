@@ -1,7 +1,5 @@
-import { resolve } from "node:path";
 import { text as readAll } from "node:stream/consumers";
 import { Option, type Command } from "commander";
-import type { Host, Session } from "@sessiond/client";
 import { converse } from "../conversing.ts";
 import { takeSeat, type Answering, type Desk } from "../driving.ts";
 import { exitCodes, exitOf, Failure, sentenceOf } from "../exit-codes.ts";
@@ -9,14 +7,17 @@ import { Follower } from "../follower.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { noticeOn } from "../notice.ts";
-import { jsonOption, wholeNumber, withExamples, workdirOption } from "../options.ts";
+import { jsonOption, policyOption, titleOption, whenBusyOf, wholeNumber, withBusyFlags, withExamples, workdirOption, type BusyFlags } from "../options.ts";
+import type { Policy } from "../policies.ts";
 import { judge, promptOnce } from "../prompting.ts";
 import { reach } from "../reach.ts";
-import { foreignLine, Screen } from "../screen.ts";
+import { Screen } from "../screen.ts";
 import { JsonLines } from "../shower.ts";
+import { startedSession } from "../starting.ts";
 import { Transcript } from "../transcript.ts";
+import { Wheel } from "../wheel.ts";
 
-interface RunOptions {
+interface RunOptions extends BusyFlags {
   readonly workdir?: string;
   readonly approve?: true;
   readonly reject?: true;
@@ -25,11 +26,13 @@ interface RunOptions {
   readonly model?: string;
   readonly agent?: string;
   readonly timeout?: number;
+  readonly title?: string;
+  readonly policy?: Policy;
 }
 
 export function declare(command: Command): void {
   withExamples(
-    command
+    withBusyFlags(command)
       .argument("[prompt]", "what to do; `-` reads it from stdin; none, on a terminal: line by line")
       .addOption(workdirOption())
       .option("--approve", "allow whatever the agent asks for in this prompt's turn")
@@ -38,39 +41,44 @@ export function declare(command: Command): void {
       .addOption(jsonOption("print each event as one line of JSON, and a last line with the outcome"))
       .option("--model <name>", "the model, where a life of the session begins; `practice` needs no key")
       .option("--agent <name>", "the agent, likewise")
+      .addOption(titleOption())
+      .addOption(policyOption())
       .option("--timeout <ms>", "stop waiting after that long; the turn goes on", wholeNumber)
       .addHelpText("after", "\nThe agent's words go to stdout, everything else to stderr. Ctrl-C interrupts the turn; a second one leaves."),
     'sessiond run "why does the build fail?"',
     'sessiond run --model practice "read README.md"',
     "git diff | sessiond run --reject -",
+    'sessiond run --steer "and update the changelog"',
     'sessiond run --json --approve "run npm test" | jq -r .type',
   ).action((prompt: string | undefined, options: RunOptions) => run(prompt, options));
 }
 
 async function run(given: string | undefined, options: RunOptions): Promise<void> {
   if (options.approve && options.reject) throw new Failure("usage", "Choose --approve or --reject, not both.");
+  const whenBusy = whenBusyOf(options);
   const prompt = given === "-" || (given === undefined && !process.stdin.isTTY) ? await promptFromStdin() : given;
   if (prompt?.trim() === "") throw new Failure("usage", 'The prompt is empty. Say what to do: `sessiond run "read README.md"`.');
   if (prompt === undefined && options.json) throw new Failure("usage", "--json needs a prompt.");
   onGoodbye();
   const host = await reach("run");
-  const session = await sessionOf(host, options);
+  const session = await startedSession(host, options);
   const screen = new Screen(process.stdout, process.stderr);
   const notice = noticeOn(screen);
   const json = options.json ? new JsonLines(process.stdout) : null;
   try {
     const seat = await takeSeat(session, options.whenDriven, notice);
-    const transcript = json ?? new Transcript(screen, { history: 0, surroundings: prompt === undefined, ownSeat: () => seat.seatId });
+    const talks = prompt === undefined;
+    const transcript = json ?? new Transcript(screen, { history: 0, surroundings: talks, slash: talks, ownSeat: () => seat.seatId, state: () => seat.state });
     const follower = new Follower(seat, transcript, notice);
-    const desk: Desk = { seat, follower, keyboard: new Keyboard(process.stdin, process.stderr), notice };
+    const desk: Desk = { wheel: Wheel.of(seat), follower, keyboard: new Keyboard(process.stdin, process.stderr, screen), screen, notice };
     const answering: Answering = options.approve ? "approve" : options.reject ? "reject" : "ask";
     await follower.until(() => follower.caughtUp);
     if (prompt === undefined) {
-      notice(`session of ${session.workdir}, model ${seat.state.model || "not set"}. Ctrl-D or /detach leaves; the work goes on`);
+      notice(`session of ${session.workdir}, model ${seat.state.model || "not set"}. Ctrl-D leaves, the work goes on; /help lists what can be typed`);
       process.exitCode = await converse({ ...desk, answering });
       return;
     }
-    const turn = await promptOnce(desk, { prompt, answering, timeoutMs: options.timeout });
+    const turn = await promptOnce(desk, { prompt, answering, timeoutMs: options.timeout, whenBusy });
     screen.close();
     let verdict: unknown = null;
     try {
@@ -95,24 +103,6 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
     json?.line({ type: "result", session_id: session.id, exit_code: exitCodes[exitOf(error)], error: { code: codeOf(error), message: sentenceOf(error) } });
     throw error;
   }
-}
-
-/** @throws Failure usage, where the session's life began with another model or agent than was asked for */
-async function sessionOf(host: Host, { workdir = ".", model, agent }: RunOptions): Promise<Session> {
-  const directory = resolve(workdir);
-  const session = await host.sessionForWorkdir(directory, { model, agent });
-  if (session.differs.length === 0) return session;
-  const facts = await session.info();
-  // A life in which nothing was ever done is no loss: the first try of somebody who had named no model yet.
-  if (facts.turns === 0 && facts.queue.length === 0 && facts.seats.length === 0) {
-    await session.stop();
-    return host.sessionForWorkdir(directory, { model, agent });
-  }
-  const kept = session.differs.map((name) => `${name} ${foreignLine(facts[name]) || "(none named)"}`).join(" and ");
-  throw new Failure(
-    "usage",
-    `This session's life began with ${kept} and keeps it. \`sessiond stop\` ends that life; its conversation is kept, and this command then begins the next one.`,
-  );
 }
 
 /** A failure whose line of JSON was printed already. */

@@ -1,47 +1,52 @@
-import { resolve } from "node:path";
 import { text as readAll } from "node:stream/consumers";
-import { Option, type Command } from "commander";
+import type { Command } from "commander";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { say } from "../notice.ts";
-import { jsonOption, sessionOption, withExamples, workdirOption } from "../options.ts";
+import { jsonOption, policyOption, sessionOption, titleOption, whenBusyOf, withBusyFlags, withExamples, workdirOption, type BusyFlags } from "../options.ts";
+import type { Policy } from "../policies.ts";
 import { reach } from "../reach.ts";
+import { startedSession } from "../starting.ts";
 import { existingSession } from "../which-session.ts";
 
-interface SendOptions {
+interface SendOptions extends BusyFlags {
   readonly session?: string;
   readonly workdir?: string;
-  readonly whenBusy: "queue" | "reject";
+  readonly reject?: true;
   readonly json?: true;
   readonly model?: string;
+  readonly title?: string;
+  readonly policy?: Policy;
 }
 
 export function declare(command: Command): void {
   withExamples(
-    command
+    withBusyFlags(command)
       .argument("<prompt>", "what to do; `-` reads it from stdin")
       .addOption(sessionOption())
       .addOption(workdirOption())
-      .addOption(new Option("--when-busy <what>", "while a turn runs").choices(["queue", "reject"]).default("queue"))
+      .option("--reject", "… refuse it")
       .option("--model <name>", "the model, where a life of the session begins")
+      .addOption(titleOption())
+      .addOption(policyOption())
       .addOption(jsonOption("print what became of it as one line of JSON")),
     'sessiond send "run the tests and fix what fails"',
-    'sessiond send --session ses_4fK2 --when-busy reject "summarise"',
+    'sessiond send --steer "leave the generated files alone"',
+    'sessiond send --session ses_4fK2 --reject "summarise"',
   ).action((prompt: string, options: SendOptions) => send(prompt, options));
 }
 
 async function send(given: string, options: SendOptions): Promise<void> {
   const prompt = given === "-" ? (await readAll(process.stdin)).trimEnd() : given;
   if (prompt.trim() === "") throw new Failure("usage", "The prompt is empty; say what to do.");
+  const whenBusy = whenBusyOf(options, options.reject);
   onGoodbye();
   const host = await reach("send");
   const session =
-    options.session === undefined
-      ? await host.sessionForWorkdir(resolve(options.workdir ?? "."), { model: options.model })
-      : await host.openSession((await existingSession(host, options)).session_id);
+    options.session === undefined ? await startedSession(host, options) : await host.openSession((await existingSession(host, options)).session_id);
   const seat = await takeSeat(session, "fail", say);
-  const sent = await seat.sendPrompt(prompt, { whenBusy: options.whenBusy });
+  const sent = await seat.sendPrompt(prompt, { whenBusy });
   const held = seat.state.queue.some((queued) => queued.prompt_id === sent.promptId && queued.held);
   await seat.detach();
   if (options.json) {
@@ -49,7 +54,7 @@ async function send(given: string, options: SendOptions): Promise<void> {
     process.stdout.write(`${JSON.stringify({ session_id: session.id, prompt_id: promptId, became, seq, ...(turnId !== undefined && { turn_id: turnId }) })}\n`);
     return;
   }
-  const how = sent.became === "started" ? "started" : held ? "queued and held" : "queued";
+  const how = sent.became !== "queued" ? sent.became : held ? "queued and held" : "queued";
   process.stdout.write(`${how} ${sent.promptId}\n`);
   if (process.stderr.isTTY) say("`sessiond attach` shows it; `sessiond attach --view` only looks");
 }

@@ -1,0 +1,64 @@
+import type { Command } from "commander";
+import { takeSeat } from "../driving.ts";
+import { Failure } from "../exit-codes.ts";
+import { say } from "../notice.ts";
+import { jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { parsePolicy, policyWords, type Policy } from "../policies.ts";
+import { reach } from "../reach.ts";
+import { foreignLine } from "../screen.ts";
+import { printFacts } from "../table.ts";
+import { existingSession } from "../which-session.ts";
+
+interface SetOptions {
+  readonly title?: string | false;
+  readonly star?: true;
+  readonly unstar?: true;
+  readonly model?: string;
+  readonly policy?: Policy;
+  readonly workdir?: string;
+  readonly json?: true;
+}
+
+export function declare(command: Command): void {
+  withExamples(
+    command
+      .argument("[session]", sessionArgument)
+      .addOption(workdirOption())
+      .option("--title <text>", "what lists call it")
+      .option("--no-title", "take its title away")
+      .option("--star", "mark it in lists")
+      .option("--unstar", "take the mark away")
+      .option("--model <name>", "the model, from the next turn on")
+      .option("--policy <policy>", "questions while nobody drives: hold, or reject-after=10m", parsePolicy)
+      .addOption(jsonOption("print the values there are then as one line of JSON"))
+      .addHelpText("after", "\nAll of what is given, or nothing. Needs the driver's seat: it is taken for a moment if it is free."),
+    'sessiond set --title "the parser" --star',
+    "sessiond set --policy reject-after=10m ses_4fK2",
+  ).action((name: string | undefined, options: SetOptions) => set(name, options));
+}
+
+async function set(name: string | undefined, { title, star, unstar, model, policy, workdir, json }: SetOptions): Promise<void> {
+  if (star && unstar) throw new Failure("usage", "Choose --star or --unstar, not both.");
+  const change = {
+    ...(title !== undefined && { title: title === false ? null : title }),
+    ...((star || unstar) && { starred: star === true }),
+    ...(model !== undefined && { model }),
+    ...(policy !== undefined && { policy }),
+  };
+  if (Object.keys(change).length === 0) throw new Failure("usage", "Say what to set: --title, --star, --model or --policy. `sessiond info` shows what is.");
+  const host = await reach("set");
+  const session = await host.openSession((await existingSession(host, { session: name, workdir })).session_id);
+  const seat = await takeSeat(session, "fail", say);
+  const now = await seat.configure(change);
+  await seat.detach();
+  if (json) {
+    const { title: called, starred, model: uses, policy: waits } = now;
+    return void process.stdout.write(`${JSON.stringify({ session_id: session.id, title: called, starred, model: uses, policy: waits })}\n`);
+  }
+  printFacts(process.stdout, [
+    ["title", now.title === null ? "-" : foreignLine(now.title)],
+    ["starred", now.starred ? "yes" : "no"],
+    ["model", foreignLine(now.model) || "not set"],
+    ["policy", policyWords(now.policy)],
+  ]);
+}
