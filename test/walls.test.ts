@@ -32,6 +32,7 @@ interface Rule {
 
 const entries: Readonly<Record<string, string>> = {
   "@sessiond/shared": "packages/shared/src/index.ts",
+  "@sessiond/shared/router-type": "packages/shared/src/router-type.ts",
   "@sessiond/client": "packages/client/src/index.ts",
   "@sessiond/client/node": "packages/client/src/node/index.ts",
   "@sessiond/daemon": "packages/daemon/src/main.ts",
@@ -77,6 +78,8 @@ type Floor = (typeof floors)[number] | "port" | "agents";
 const topFloors: Readonly<Record<string, Floor>> = {
   "gate.ts": "gate",
   "router.ts": "router",
+  "metrics.ts": "router",
+  "metric-table.ts": "router",
   "lifecycle.ts": "transport",
   "main.ts": "main",
   "bin.ts": "entry",
