@@ -78,11 +78,11 @@ const transcripts = fenced("console");
 /** Ids and directories are another's. */
 const anyones = (text: string): string => text.replaceAll(/\b(apr|ses)_\w+/g, "$1_…").replaceAll(home.workdir, "/home/me/app");
 
-/** But for what a person types, and what is left out. */
+/** But for what a person is asked and types, and what is left out. */
 const linesOf = (transcript = ""): string[] =>
   transcript
     .split("\n")
-    .filter((line) => line !== "" && !/^(\$ |…| {2}Allow this\?)/.test(line))
+    .filter((line) => line !== "" && !/^(\$ |…| {2}Allow this\?| {2}y once · | {2}t, s, a, N )/.test(line))
     .map(anyones);
 
 test("README's transcript is what the command prints", async () => {

@@ -13,7 +13,7 @@ const lines = (text: string): Record<string, unknown>[] =>
     .split("\n")
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-test("every command's help has an example", async () => {
+test("every command's help has an example, and fits 80 columns", async () => {
   const top = await house.run(house.root, "--help");
   const names = [...top.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = ""]) => name);
   expect(names).toEqual("run attach send wait approve interrupt stop take yield queue rules set note token ls info watch agents status up down".split(" "));
@@ -33,6 +33,8 @@ test("every command's help has an example", async () => {
   );
   for (const { path, code, stdout } of pages) {
     expect(code, path.join(" ")).toBe(0);
+    // But for what is typed as it stands.
+    expect(stdout.split("\n").filter((line) => line.length > 80 && !line.startsWith("  $ "))).toEqual([]);
     expect(stdout, path.join(" ")).toMatch(new RegExp(`Examples:\\n(?:.*\\n)*  \\$ .*sessiond ${path.join(" ")}`));
   }
 });

@@ -157,7 +157,9 @@ test("B27 each way out of a question is told, with the rule, the reason and who;
 
 test("B27 a question that is closed in the same batch: one that a rule answered is a line, one that a person answered is shown whole", () => {
   const seen = new Seen(ada);
-  expect(seen.afterBatch([question(), resolved({ cause: "rule", rule_id: id("rul", "R"), option_id: "allow_once" })])).toEqual(["  allowed by rule rul_RRRRRRRR"]);
+  expect(seen.afterBatch([question(), resolved({ cause: "rule", rule_id: id("rul", "R") })])).toEqual([
+    "  answered by rule rul_RRRRRRRR; `sessiond rules list` shows it",
+  ]);
   expect(seen.afterBatch([question(), resolved({ option_id: "allow_once", by })])).toEqual([
     `? shell asks for permission (${id("apr", "Q")})`,
     "  │ $ npm test",
@@ -178,7 +180,7 @@ test("B19 how a prompt waits is told: steering, next, queued; and that it was ed
   const own = { seat_id: ada, label: "ada" };
   const seen = new Seen(ada);
   expect(seen.after([accepted("steer", own, "a")])).toEqual(["— it joins the running turn before the agent's next step"]);
-  expect(seen.after([accepted("interrupt", by, "b")])).toEqual(["— bo sent a prompt; it ends the running turn and runs next"]);
+  expect(seen.after([accepted("interrupt", by, "b")])).toEqual(["— bo ends the running turn with a prompt that runs next"]);
   expect(seen.after([accepted("queue", by, "c")])).toEqual(["— bo queued a prompt; it runs when the turns before it have ended"]);
   expect(seen.after([{ type: "prompt_edited", prompt_id: id("prm", "c"), parts: [{ type: "text", text: "only the tests" }], by }])).toEqual([
     "— a queued prompt was edited by bo",

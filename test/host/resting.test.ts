@@ -24,6 +24,7 @@ async function lifeState(rig: Rig): Promise<string> {
 /** Time goes by; resolves when what was due then has been judged, and done. */
 async function pass(rig: Rig, ms: number): Promise<void> {
   rig.clock.advance(ms);
+  await new Promise((resolve) => setImmediate(resolve));
   await rig.daemon.host.resting.settled();
 }
 
@@ -255,7 +256,7 @@ test("B13 calls that come while it is put to rest wait, and wake it: none fails,
   expect([info.life, prompted.became, started.created]).toEqual([1, "started", false]);
   const frames = await rig.journal();
   expect(frames.map(({ seq }) => seq)).toEqual(frames.map((_, index) => index + 1));
-  expect(await lifeState(rig)).toBe("live");
+  expect([await lifeState(rig), existsSync(openMark(rig))]).toEqual(["live", true]);
   expect(rig.daemon.bugs).toEqual([]);
 });
 

@@ -26,6 +26,7 @@ const codeOf = (call: Promise<unknown>): Promise<string> =>
 /** Time goes by; resolves when what was due then has been judged, and done. */
 async function pass(rig: Rig, ms: number): Promise<void> {
   rig.clock.advance(ms);
+  await new Promise((resolve) => setImmediate(resolve));
   await rig.daemon.host.resting.settled();
 }
 
@@ -241,6 +242,8 @@ describe("all or nothing", () => {
     withdrawing.release();
     await pass(rig, 0);
     rmSync(join(root, "state/sessiond/registry.json"));
+    // Half of it was removed.
+    rmSync(join(root, "state/sessiond/sessions", rig.sessionId, "journal"));
     const after = await started(await Rig.restart(root, rig));
     await gone(after);
   });
@@ -258,35 +261,41 @@ describe("races", () => {
     stop: () => rig.daemon.call("stop_workdir_session", { workdir: rig.workdir }, owner(rig)),
   });
 
-  test("B13 calls that come while it is being deleted wait, and find none: a start makes another, and every token that is given out works", async () => {
-    for (const [name, reply] of Object.entries({
-      join: "ok",
-      again: "not_found",
-      mint: "not_found",
-      attach: "unauthenticated",
-      drive: "unauthenticated",
-      info: "not_found",
-      stop: "not_found",
-    })) {
-      const disk = new TrappedDisk();
-      const rig = await Rig.start({ disk });
-      const withdrawing = disk.hold("replace", "registry.json");
-      rig.clock.advance(hour);
-      await withdrawing.reached;
-      const late = calls(rig)[name]?.() ?? Promise.reject(new Error(name));
-      const code = codeOf(late);
-      await new Promise((resolve) => setImmediate(resolve));
-      withdrawing.release();
-      expect([name, await code]).toEqual([name, reply]);
-      if (name === "join") {
-        const { token, session, created } = (await late) as Awaited<ReturnType<Rig["startSession"]>>;
-        expect([created, session.session_id === rig.sessionId]).toEqual([true, false]);
-        expect(await codeOf(rig.daemon.call("authorize", { session_id: session.session_id }, { token }))).toBe("ok");
+  const replies = {
+    join: "ok",
+    again: "not_found",
+    mint: "not_found",
+    attach: "unauthenticated",
+    drive: "unauthenticated",
+    info: "not_found",
+    stop: "not_found",
+  };
+  for (const [place, file, skip] of [
+    ["just before it is decided", "/unused/", 1],
+    ["when it is decided", "registry.json", 0],
+  ] as const) {
+    test(`B13 calls that come while it is being deleted (${place}) wait, and find none: a start makes another, and every token that is given out works`, async () => {
+      for (const [name, reply] of Object.entries(replies)) {
+        const disk = new TrappedDisk();
+        const rig = await Rig.start({ disk });
+        const deleting = disk.hold("replace", file, skip);
+        rig.clock.advance(hour);
+        await deleting.reached;
+        const late = calls(rig)[name]?.() ?? Promise.reject(new Error(name));
+        const code = codeOf(late);
+        await new Promise((resolve) => setImmediate(resolve));
+        deleting.release();
+        expect([name, await code]).toEqual([name, reply]);
+        if (name === "join") {
+          const { token, session, created } = (await late) as Awaited<ReturnType<Rig["startSession"]>>;
+          expect([created, session.session_id === rig.sessionId]).toEqual([true, false]);
+          expect(await codeOf(rig.daemon.call("authorize", { session_id: session.session_id }, { token }))).toBe("ok");
+        }
+        await gone(rig);
+        expect(rig.daemon.bugs).toEqual([]);
       }
-      await gone(rig);
-      expect(rig.daemon.bugs).toEqual([]);
-    }
-  });
+    });
+  }
 
   test("B13 calls that were there first are served, and the session stays", async () => {
     for (const name of ["join", "mint", "drive"]) {

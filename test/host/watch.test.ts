@@ -134,6 +134,20 @@ test("B31 no gap and no duplicate, whenever a watcher comes, goes and comes back
   expect(all.length).toBeGreaterThan(20);
 });
 
+test("B31 what happens while a watcher still takes its list comes after it, also when others are ahead of it", async () => {
+  const rig = await Rig.start();
+  const early = await Watcher.open(rig.daemon, {}, false);
+  const ahead = await Watcher.open(rig.daemon);
+  for (let made = 0; made < 3; made++) await rig.another(`more-${made}`);
+  const later = await Watcher.open(rig.daemon, {}, false);
+  for (let made = 3; made < 5; made++) await rig.another(`more-${made}`);
+  await ahead.of("session_started", 5);
+  for (const watcher of [early, later]) watcher.resume();
+  expect(await early.of("session_started", 5)).toHaveLength(5);
+  expect(await later.of("session_started", 2)).toHaveLength(2);
+  for (const watcher of [early, later, ahead]) await agrees(watcher, rig);
+});
+
 describe("cursors", () => {
   test("B32 a cursor of this boot within the window resumes: what came after it, and no list", async () => {
     const rig = await Rig.start();

@@ -34,7 +34,10 @@ export async function attach(peer: WirePeer): Promise<PeerRequest> {
 }
 
 export async function until(seat: ViewerSeat, holds: () => boolean): Promise<void> {
-  while (!holds()) await seat.changed();
+  while (!holds()) {
+    if (seat.connection === "ended") throw new Error("the seat ended before that");
+    await seat.changed();
+  }
 }
 
 export const atSeq = (seat: ViewerSeat, seq: number): Promise<void> => until(seat, () => seat.state.seq >= seq);

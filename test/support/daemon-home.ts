@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { connect, type ConnectOptions } from "@sessiond/client/node";
@@ -94,12 +94,22 @@ export class DaemonHome {
     return processesWith(`SESSIOND_MARK=${install}.`).map(({ pid }) => pid);
   }
 
+  /** The newest segment: the one that grows. */
   journalPath(sessionId: string): string {
-    return join(this.stateDir, "sessions", sessionId, "journal");
+    return this.#segments(sessionId).at(-1) ?? join(this.stateDir, "sessions", sessionId, "journal");
   }
 
+  /** All of a journal's lines, without the heads of its segments. */
   journalText(sessionId: string): string {
-    return readFileSync(this.journalPath(sessionId), "utf8");
+    return this.#segments(sessionId)
+      .map((path) => readFileSync(path, "utf8").replace(/^\{"after":.*(\n|$)/, ""))
+      .join("");
+  }
+
+  #segments(sessionId: string): string[] {
+    const directory = join(this.stateDir, "sessions", sessionId);
+    const names = readdirSync(directory).filter((name) => /^journal(-\d+)?$/.test(name));
+    return names.toSorted((a, b) => Number(a.slice(8)) - Number(b.slice(8))).map((name) => join(directory, name));
   }
 
   /** Whole frames of a journal, in the order in which they lie there. */

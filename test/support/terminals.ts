@@ -3,7 +3,7 @@
  * into and read as a person would. Needs tmux; `hasTmux` says whether it is here.
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { eventually } from "./eventually.ts";
 
@@ -15,20 +15,24 @@ const shownWithinMs = 15_000;
 
 export class Terminals {
   readonly #env: NodeJS.ProcessEnv;
+  readonly #dir: string;
   #count = 0;
 
-  /** @param dir  for the server's socket; @param env  of every program */
+  /** @param dir  for the server's socket and what it keeps; @param env  of every program */
   constructor(dir: string, env: Readonly<Record<string, string>>) {
-    const sockets = join(dir, "tmux");
-    mkdirSync(sockets, { mode: 0o700 });
-    this.#env = { ...env, TMUX_TMPDIR: sockets, NO_COLOR: "1", LC_ALL: "C.UTF-8" };
+    this.#dir = join(dir, "tmux");
+    mkdirSync(this.#dir, { mode: 0o700 });
+    this.#env = { ...env, TMUX_TMPDIR: this.#dir, NO_COLOR: "1", LC_ALL: "C.UTF-8" };
   }
 
   /** A terminal of 80 columns in which that runs. */
   open(cwd: string, command: readonly string[], rows = 50): Terminal {
     const name = `t${++this.#count}`;
-    this.tmux("new-session", "-d", "-s", name, "-x", "80", "-y", String(rows), "-c", cwd, ...command, ";", "set-option", "-t", name, "remain-on-exit", "on");
-    return new Terminal(this, name);
+    const status = join(this.#dir, name);
+    // The shell keeps the exit code, which tmux now and then does not have; a Ctrl-C is the program's alone.
+    const kept = ["sh", "-c", 'trap : INT; "$@"; echo $? > "$0.new"; mv "$0.new" "$0"', status, ...command];
+    this.tmux("new-session", "-d", "-s", name, "-x", "80", "-y", String(rows), "-c", cwd, ...kept, ";", "set-option", "-t", name, "remain-on-exit", "on");
+    return new Terminal(this, name, status);
   }
 
   tmux(...args: readonly string[]): string {
@@ -48,10 +52,12 @@ export class Terminals {
 export class Terminal {
   readonly #terminals: Terminals;
   readonly #name: string;
+  readonly #status: string;
 
-  constructor(terminals: Terminals, name: string) {
+  constructor(terminals: Terminals, name: string, status: string) {
     this.#terminals = terminals;
     this.#name = name;
+    this.#status = status;
   }
 
   /** What is on it, and what has scrolled away, without empty lines at its end. */
@@ -88,8 +94,7 @@ export class Terminal {
 
   /** Resolves with the exit code when its program has ended. */
   async ended(): Promise<number> {
-    const look = (): string | undefined =>
-      /^1:(\d+)$/.exec(this.#terminals.tmux("display-message", "-p", "-t", this.#name, "#{pane_dead}:#{pane_dead_status}").trim())?.[1];
+    const look = (): string | undefined => (existsSync(this.#status) ? readFileSync(this.#status, "utf8") : undefined);
     return Number(
       await eventually("the program has ended", look, endedWithinMs).catch((error: unknown) => {
         throw new Error(`${String(error)}; it shows:\n${this.screen()}`);

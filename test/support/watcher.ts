@@ -25,9 +25,13 @@ export class Watcher {
   readonly #link = new AbortController();
   #wakers: (() => void)[] = [];
 
-  /** @throws SessiondError  what the daemon refused with */
-  static async open(daemon: TestDaemon, input: VerbInput<"watch_sessions"> = {}): Promise<Watcher> {
+  /**
+   * @param reads  false: it takes its first item and nothing else until `resume`
+   * @throws SessiondError  what the daemon refused with
+   */
+  static async open(daemon: TestDaemon, input: VerbInput<"watch_sessions"> = {}, reads = true): Promise<Watcher> {
     const watcher = new Watcher();
+    watcher.#reading = reads;
     const stream = await daemon.stream("watch_sessions", input, { host_key: daemon.hostKey }, watcher.#link.signal);
     void watcher.#read(stream as AsyncIterable<[string, Item]>);
     await watcher.until(() => watcher.first !== undefined || watcher.end !== undefined);

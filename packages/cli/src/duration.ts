@@ -31,3 +31,6 @@ export function spoken(ms: number): string {
     .map(({ name, count }) => `${count} ${name}`)
     .join(" ");
 }
+
+/** What is left, in whole seconds: two clocks that were read one after the other differ by a little. */
+export const left = (ms: number): string => spoken(ms < 1_000 ? Math.max(0, ms) : Math.round(ms / 1_000) * 1_000);

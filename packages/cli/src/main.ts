@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { escapeDeceptive, version } from "@sessiond/shared";
 import { exitCodes, exitCodesHelp, exitOf, sentenceOf } from "./exit-codes.ts";
 import { isLeaving, leave } from "./leaving.ts";
+import { folded } from "./table.ts";
 
 /**
  * The `sessiond` command. Only the file of the subcommand that was named is loaded, because
@@ -13,7 +14,7 @@ export interface Declared {
 }
 
 const subcommands: Readonly<Record<string, readonly [summary: string, load: () => Promise<Declared>]>> = {
-  run: ["send a prompt to this directory's session and show what happens", () => import("./commands/run.ts")],
+  run: ["send a prompt to this directory's session, and watch", () => import("./commands/run.ts")],
   attach: ["come back to a session as its driver, or watch it with --view", () => import("./commands/attach.ts")],
   send: ["leave a prompt and go; the work happens without you", () => import("./commands/send.ts")],
   wait: ["wait until a session is idle, asks something, or is stopped", () => import("./commands/wait.ts")],
@@ -36,6 +37,8 @@ const subcommands: Readonly<Record<string, readonly [summary: string, load: () =
   down: ["end the daemon; sessions go on at its next start", () => import("./commands/down.ts")],
 };
 
+/** Wider than this nobody reads it well. */
+const helpColumns = Math.min(process.stdout.columns ?? 80, 80);
 const argv = process.argv.slice(2);
 const named = argv.find((word) => !word.startsWith("-") && word !== "help");
 const hinted = named !== undefined && Object.hasOwn(subcommands, named) ? `${named} ` : "";
@@ -47,7 +50,7 @@ async function main(): Promise<void> {
     .helpCommand("help [command]", "show help for a command")
     .exitOverride()
     .showSuggestionAfterError()
-    .configureOutput({ writeErr: () => undefined, outputError: () => undefined })
+    .configureOutput({ writeOut: (text) => void process.stdout.write(folded(text, helpColumns)), writeErr: () => undefined, outputError: () => undefined })
     .addHelpText("after", `\nExamples:\n  $ sessiond run "explain this project"\n  $ sessiond ls\n  $ sessiond help run\n\n${exitCodesHelp}`);
   for (const [name, [summary, load]] of Object.entries(subcommands)) {
     const command = program.command(name).description(summary).summary(summary);

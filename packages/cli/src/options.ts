@@ -28,13 +28,13 @@ export interface BusyFlags {
   readonly whenBusy?: WhenBusy;
 }
 
-export function withBusyFlags(command: Command): Command {
-  return command
+/** Where they stand in the list of options is where this is called. */
+export const addBusyOptions = (command: Command): Command =>
+  command
     .option("--queue", "while a turn runs: wait for a turn of its own (the default)")
-    .option("--steer", "… into the running turn, before the agent's next step")
-    .option("--interrupt", "… end that turn, then run")
-    .addOption(new Option("--when-busy <what>", "… the same, by name").choices(["queue", "steer", "interrupt", "reject"]));
-}
+    .option("--steer", "while a turn runs: into it, before the agent's next step")
+    .option("--interrupt", "while a turn runs: end it, then run")
+    .addOption(new Option("--when-busy <what>", "the same by name").choices(["queue", "steer", "interrupt", "reject"]));
 
 export function whenBusyOf({ steer, queue, interrupt, whenBusy }: BusyFlags, reject = false): WhenBusy {
   const asked = new Set<WhenBusy>([

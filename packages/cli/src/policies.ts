@@ -1,5 +1,5 @@
 import type { Approval, SessionInfo } from "@sessiond/client";
-import { parseDuration, spoken } from "./duration.ts";
+import { left, parseDuration, spoken } from "./duration.ts";
 import { Failure } from "./exit-codes.ts";
 
 /** What becomes of a question while no driver is seated, as a person writes and reads it. */
@@ -21,8 +21,6 @@ export const policyWords = (policy: Policy): string => (policy.type === "hold" ?
  * @param now  when this is read, by the daemon's clock
  */
 export function clockWords({ deadline, remaining_ms }: Pick<Approval, "deadline" | "remaining_ms">, now: number): string | null {
-  // Beyond whole seconds nobody reads it.
-  const left = (ms: number): string => spoken(ms < 1_000 ? Math.max(0, ms) : Math.round(ms / 1_000) * 1_000);
   if (deadline !== undefined) return `nobody drives: refused in ${left(deadline - now)} unless answered`;
   return remaining_ms === undefined ? null : `${left(remaining_ms)} left to answer; the clock stands while a driver is here`;
 }

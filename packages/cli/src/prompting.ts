@@ -1,5 +1,6 @@
 import { newPromptId, SessiondError, type PromptOptions, type Turn } from "@sessiond/client";
 import { answerQuestion, leftOpen, type Answering, type Desk } from "./driving.ts";
+import { spoken } from "./duration.ts";
 import { Failure } from "./exit-codes.ts";
 import { onInterrupt } from "./interrupts.ts";
 import { foreignLine } from "./screen.ts";
@@ -84,8 +85,8 @@ function lateAfter(ms: number): { readonly over: boolean; readonly reached: Prom
   };
 }
 
-const tooLate = (ms: number | undefined): Failure =>
-  new Failure("timed_out", `No end within ${ms} ms; the turn goes on. \`sessiond attach\` shows it, \`sessiond interrupt\` ends it.`);
+const tooLate = (ms = 0): Failure =>
+  new Failure("timed_out", `No end within ${spoken(ms)}; the turn goes on. \`sessiond attach\` shows it, \`sessiond interrupt\` ends it.`);
 
 /** What a turn's end means for the exit code. @throws Failure when it is not a success */
 export function judge(turn: Turn, refused: boolean): void {

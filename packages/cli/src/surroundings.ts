@@ -1,5 +1,5 @@
 import type { Actor, SessionEvent, SessionState } from "@sessiond/client";
-import { spoken } from "./duration.ts";
+import { left } from "./duration.ts";
 import { policyWords } from "./policies.ts";
 import { ruleWords, scopeWords } from "./rule-words.ts";
 import { foreignLine, type Style } from "./screen.ts";
@@ -111,16 +111,17 @@ export class Surroundings {
   #accepted(event: EventOf<"prompt_accepted">): Said | null {
     const prompt = this.#promptOf(event);
     this.#prompts.set(event.prompt_id, prompt);
-    const who = prompt.own ? "" : `${prompt.label} sent a prompt; `;
-    if (event.became === "steering") return said(`— ${who}it joins the running turn before the agent's next step`);
+    const { own, label } = prompt;
+    if (event.became === "steering") return said(own ? "— it joins the running turn before the agent's next step" : `— ${label} steers the running turn`);
     if (event.became !== "queued") return null;
-    if (event.when_busy === "interrupt") return said(`— ${who}it ends the running turn and runs next`);
-    return said(`— ${prompt.own ? "queued" : `${prompt.label} queued a prompt`}; it runs when the turns before it have ended`);
+    if (event.when_busy === "interrupt")
+      return said(own ? "— it ends the running turn and runs next" : `— ${label} ends the running turn with a prompt that runs next`);
+    return said(`— ${own ? "queued" : `${label} queued a prompt`}; it runs when the turns before it have ended`);
   }
 
   #requested({ seat_id, lapses_at }: EventOf<"driver_requested">, at: number): Said {
     const own = this.#options.ownSeat();
-    const lapse = spoken(lapses_at - at);
+    const lapse = left(lapses_at - at);
     if (seat_id === own)
       return said(`— asking ${this.#driver === null ? "for the wheel" : `${this.#label(this.#driver)} for the wheel`}; it lapses in ${lapse}`);
     const who = this.#label(seat_id);

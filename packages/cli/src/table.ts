@@ -17,3 +17,13 @@ export function printFacts(sink: Sink, facts: readonly (readonly [name: string, 
 
 /** Cut to so many characters, and says so. */
 export const clip = (text: string, chars: number): string => (text.length > chars ? `${text.slice(0, chars - 1)}…` : text);
+
+/** Lines longer than that are broken between words; those of examples, which are typed, are not. */
+export function folded(text: string, width: number): string {
+  const fold = (line: string): string => {
+    if (line.length <= width || line.startsWith("  $ ")) return line;
+    const at = line.lastIndexOf(" ", width);
+    return at <= 0 ? line : `${line.slice(0, at)}\n${fold(line.slice(at + 1))}`;
+  };
+  return text.split("\n").map(fold).join("\n");
+}

@@ -1,7 +1,5 @@
-import type { Approval, Frame, Message, SeatEvent, SessionEvent, SessionState } from "@sessiond/client";
-import { clockWords } from "./policies.ts";
-import { allows, showQuestion } from "./question.ts";
-import { ruleWords } from "./rule-words.ts";
+import type { Frame, Message, SeatEvent, SessionEvent, SessionState } from "@sessiond/client";
+import { Questions } from "./questions.ts";
 import { foreign, foreignLine, type Block, type Screen, type Style } from "./screen.ts";
 import type { Shower } from "./shower.ts";
 import { Surroundings } from "./surroundings.ts";
@@ -31,8 +29,7 @@ export class Transcript implements Shower {
   readonly #screen: Screen;
   readonly #options: TranscriptOptions;
   readonly #around: Surroundings;
-  /** Open questions. */
-  readonly #questions = new Map<string, { readonly approval: Approval; readonly shown: boolean }>();
+  readonly #questions: Questions;
   readonly #calls = new Map<string, { title: string; streamed: boolean }>();
   #lastCall = "";
   #seq: number | null = null;
@@ -42,6 +39,7 @@ export class Transcript implements Shower {
   constructor(screen: Screen, options: TranscriptOptions) {
     this.#screen = screen;
     this.#options = options;
+    this.#questions = new Questions(screen, options);
     this.#around = new Surroundings({ ownSeat: options.ownSeat, slash: options.slash === true });
   }
 
@@ -62,7 +60,7 @@ export class Transcript implements Shower {
     if (before === null) return this.#firstSight(state);
     this.#aside("— some events were not seen here; this is what stands now");
     for (const message of state.messages) if (message.seq > before) this.#message(message);
-    for (const approval of state.approvals) this.#question(approval, Date.now());
+    for (const approval of state.approvals) this.#questions.show(approval, Date.now());
   }
 
   #firstSight(state: SessionState): void {
@@ -75,7 +73,7 @@ export class Transcript implements Shower {
       for (const message of shown) this.#message(message);
     }
     if (this.#options.surroundings && state.queue.length > 0) this.#aside(`— ${count(state.queue.length, "prompt")} queued`);
-    for (const approval of state.approvals) this.#question(approval, Date.now());
+    for (const approval of state.approvals) this.#questions.show(approval, Date.now());
   }
 
   #message(message: Message): void {
@@ -114,9 +112,9 @@ export class Transcript implements Shower {
         if (event.status !== "in_progress") this.#callEnded(callKey(event.turn_id, event.tool_call_id), event.status === "completed", event.result ?? "");
         return;
       case "approval_requested":
-        return this.#asked(event.approval, at);
+        return this.#questions.asked(event.approval, at);
       case "approval_resolved":
-        return this.#resolved(event);
+        return this.#questions.resolved(event);
       case "notice":
         return this.#screen.line(`! ${foreignLine(event.text)}`, "yellow");
       case "turn_ended":
@@ -136,14 +134,7 @@ export class Transcript implements Shower {
     const said = this.#around.words(event, at);
     if (said !== null && (this.#options.surroundings || said.aside !== true)) this.#aside(said.text, said.style);
     // Who came or went may have set the questions' clocks going.
-    if (this.#options.surroundings && clockEvents.has(event.type)) this.#clocks(at);
-  }
-
-  #clocks(at: number): void {
-    for (const approval of this.#options.state?.().approvals ?? []) {
-      if (!this.#questions.has(approval.approval_id) || approval.deadline === undefined) continue;
-      this.#aside(`  ${foreignLine(approval.tool)}: ${clockWords(approval, at)}`, "yellow");
-    }
+    if (this.#options.surroundings && clockEvents.has(event.type)) this.#questions.clocks(at);
   }
 
   #call(key: string, tool: string, title: string): void {
@@ -178,49 +169,6 @@ export class Transcript implements Shower {
     if (this.#lastCall === key) return;
     this.#lastCall = key;
     this.#screen.line(`● ${this.#calls.get(key)?.title ?? "a tool"}`, "cyan");
-  }
-
-  /** A question that is closed already is shown when its end is: one that a rule answered, not at all. */
-  #asked(approval: Approval, at: number): void {
-    const now = this.#open(approval.approval_id);
-    if (now === undefined && this.#options.state !== undefined) return void this.#questions.set(approval.approval_id, { approval, shown: false });
-    this.#question(now ?? approval, at);
-  }
-
-  #question(approval: Approval, at: number): void {
-    this.#questions.set(approval.approval_id, { approval, shown: true });
-    showQuestion(this.#screen, approval, clockWords(approval, at));
-  }
-
-  #open(approvalId: string): Approval | undefined {
-    return this.#options.state?.().approvals.find(({ approval_id }) => approval_id === approvalId);
-  }
-
-  /** Its question may be one that was never shown. */
-  #resolved({ approval_id, cause, option_id, rule_id, reason, by }: EventOf<"approval_resolved">): void {
-    const question = this.#questions.get(approval_id);
-    if (question?.shown === false && cause !== "rule") this.#question(question.approval, question.approval.asked_at);
-    this.#questions.delete(approval_id);
-    const option = question?.approval.options.find((offered) => offered.option_id === option_id);
-    const rule = this.#options.state?.().rules.find((each) => each.rule_id === rule_id);
-    const allowed = rule === undefined ? (option === undefined ? option_id?.startsWith("allow") === true : allows(option)) : rule.effect === "allow";
-    const word = allowed ? "allowed" : "refused";
-    const style: Style = allowed ? "dim" : "red";
-    switch (cause) {
-      case "answer": {
-        const who = by === undefined || by.seat_id === this.#options.ownSeat() ? "" : ` by ${foreignLine(by.label)}`;
-        this.#aside(`  ${word}${who}${reason === undefined ? "" : `: ${foreignLine(reason)}`}`, style);
-        // Of a rule for the directory no event tells: it is kept beside the session.
-        if (option?.kind.endsWith("_always") && option.remembers !== null) this.#aside(`  remembered: ${foreignLine(option.remembers)}`);
-        return;
-      }
-      case "rule":
-        return this.#aside(`  ${word} by rule ${rule_id?.slice(0, 12) ?? ""}${rule === undefined ? "" : `: ${ruleWords(rule)}`}`.trimEnd(), style);
-      case "deadline":
-        return this.#aside("  refused: nobody answered in time, and nobody drove", "red");
-      default:
-        return this.#aside(`  the question was closed: ${cause === "failed" ? "the turn ended" : cause}`);
-    }
   }
 
   #turnEnded({ stop_reason, error }: EventOf<"turn_ended">): void {

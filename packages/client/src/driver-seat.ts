@@ -11,6 +11,7 @@ import {
   type WhenBusy,
 } from "@sessiond/shared";
 import { callLimit, orAborted, type CallOptions } from "./call-limit.ts";
+import { editPrompt } from "./edit-prompt.ts";
 import { newPromptId } from "./ids.ts";
 import { ViewerSeat, type SeatParts } from "./seat.ts";
 import type { InterruptOutcome } from "./session-handle.ts";
@@ -115,23 +116,8 @@ export class DriverSeat extends ViewerSeat {
    *
    * @throws SessiondError `prompt_gone` when it already ran or ended, `queue_full`, …
    */
-  async editPrompt(promptId: string, content: string | readonly ContentPart[], options: CallOptions = {}): Promise<{ seq: number }> {
-    const { stream, calls, auth, sessionId } = this.parts;
-    const parts = partsOf(content);
-    // The first try may have come just before the prompt ran: then its frame has come too.
-    let edited: { seq: number } | undefined;
-    const leave = stream.watch({
-      frame: ({ seq, event }) => {
-        if (event.type !== "prompt_edited" || event.prompt_id !== promptId) return;
-        edited = event.by.seat_id === this.seatId && JSON.stringify(event.parts) === JSON.stringify(parts) ? { seq } : undefined;
-      },
-    });
-    const alreadyDone = ({ code }: SessiondError): { seq: number } | undefined => (code === "prompt_gone" ? edited : undefined);
-    try {
-      return await calls.call("edit_prompt", { session_id: sessionId, prompt_id: promptId, parts }, auth, { ...options, alreadyDone });
-    } finally {
-      leave();
-    }
+  editPrompt(promptId: string, content: string | readonly ContentPart[], options: CallOptions = {}): Promise<{ seq: number }> {
+    return editPrompt(this.parts, { promptId, parts: partsOf(content) }, options);
   }
 
   /** Takes a queued prompt back. @throws SessiondError `prompt_gone` when it already ran or ended */

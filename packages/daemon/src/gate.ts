@@ -32,6 +32,8 @@ export interface SeatGrant extends Omit<TokenGrant, "kind"> {
   readonly kind: "seat";
   readonly session: Session;
   readonly seat: Seat;
+  /** Looks once more, after a wait: the wheel may have been handed on, the seat left. @throws SessiondError as `authorize` */
+  mustStand(): void;
 }
 export type Grant = OpenGrant | HostGrant | TokenGrant | SeatGrant;
 
@@ -158,11 +160,15 @@ export class GateKeeper {
   async #seatGrant(grant: TokenGrant, word: SeatWord): Promise<SeatGrant> {
     const drives = word === "driver" || word === "host_minted_driver";
     const session = await this.#host.session(grant.entry.id);
-    const seat = session.seats.find(grant.seatSecret, grant.token.token_id);
-    if (seat === undefined) throw new SessiondError("not_attached", { needs: drives ? "driver" : "seat" });
-    if (drives && seat.role !== "driver") throw new SessiondError("not_driver", { driver: session.seats.driver()?.label ?? "nobody" });
+    const seated = (): Seat => {
+      const seat = session.seats.find(grant.seatSecret, grant.token.token_id);
+      if (seat === undefined) throw new SessiondError("not_attached", { needs: drives ? "driver" : "seat" });
+      if (drives && seat.role !== "driver") throw new SessiondError("not_driver", { driver: session.seats.driver()?.label ?? "nobody" });
+      return seat;
+    };
+    const seat = seated();
     // One that a token minted may pass on what it was given, and no more.
     if (word === "host_minted_driver" && grant.token.origin === "token") throw new SessiondError("role_too_small", { needs: "a token that the host key minted" });
-    return { ...grant, kind: "seat", session, seat };
+    return { ...grant, kind: "seat", session, seat, mustStand: () => void seated() };
   }
 }

@@ -13,7 +13,7 @@ import { realDisk, type Disk } from "./disk.ts";
 import { GateKeeper } from "./gate.ts";
 import { census } from "./host/census.ts";
 import { Host } from "./host/host.ts";
-import { problemsOf } from "./host/problems.ts";
+import { placeProblems, problemsOf } from "./host/problems.ts";
 import { Starts } from "./host/starts.ts";
 import { Store } from "./host/store.ts";
 import { mintBootId } from "./ids.ts";
@@ -162,8 +162,9 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   }
 
   async function status(): Promise<VerbOutput<"daemon_status">> {
-    const places = { socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] };
-    const problems = await problemsOf(host, audit.counts, places);
+    const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
+    // From here on in one step: a number and the problem behind it are told together.
+    const problems = [...problemsOf(host, audit.counts), ...places];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);
     return {
       pid: process.pid,

@@ -96,6 +96,8 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
+    // In the step in which the handler decides: other calls have had theirs since the gate.
+    if (grant.kind === "seat") grant.mustStand();
     const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);

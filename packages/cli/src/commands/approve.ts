@@ -42,7 +42,7 @@ export function declare(command: Command): void {
       .option("-y, --yes", "without an id, on a terminal: do not ask again")
       .addHelpText(
         "after",
-        "\nThe question is shown whole before it is answered, with what the answer will be remembered\nfor; `sessiond rules` lists and forgets that. Needs the driver's seat: it is taken for a\nmoment if it is free.",
+        "\nThe question is shown whole before it is answered, with what the answer will be remembered for; `sessiond rules` lists and forgets that. Needs the driver's seat: it is taken for a moment if it is free.",
       ),
     "sessiond approve",
     "sessiond approve apr_7Hq2 --for-session",

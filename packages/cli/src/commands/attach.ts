@@ -31,7 +31,7 @@ export function declare(command: Command): void {
       .option("--token-file <file>", "use the token in that file instead of the host key; it names the session")
       .addHelpText(
         "after",
-        "\nAs driver: type prompts, answer questions; /help lists what else can be typed.\n/detach or Ctrl-D leaves and the work goes on. `sessiond take` gets the wheel from another driver.",
+        "\nAs driver: type prompts, answer questions; /help lists what else can be typed. /detach or Ctrl-D leaves and the work goes on. `sessiond take` gets the wheel from another driver.",
       ),
     "sessiond attach",
     "sessiond attach --view ses_4fK2",

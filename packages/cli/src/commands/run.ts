@@ -2,12 +2,13 @@ import { text as readAll } from "node:stream/consumers";
 import { Option, type Command } from "commander";
 import { converse } from "../conversing.ts";
 import { takeSeat, type Answering, type Desk } from "../driving.ts";
+import { parseDuration } from "../duration.ts";
 import { exitCodes, exitOf, Failure, sentenceOf } from "../exit-codes.ts";
 import { Follower } from "../follower.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { noticeOn } from "../notice.ts";
-import { jsonOption, policyOption, titleOption, whenBusyOf, wholeNumber, withBusyFlags, withExamples, workdirOption, type BusyFlags } from "../options.ts";
+import { jsonOption, labelOption, policyOption, titleOption, whenBusyOf, addBusyOptions, withExamples, workdirOption, type BusyFlags } from "../options.ts";
 import type { Policy } from "../policies.ts";
 import { judge, promptOnce } from "../prompting.ts";
 import { reach } from "../reach.ts";
@@ -28,22 +29,26 @@ interface RunOptions extends BusyFlags {
   readonly timeout?: number;
   readonly title?: string;
   readonly policy?: Policy;
+  readonly label?: string;
 }
 
 export function declare(command: Command): void {
   withExamples(
-    withBusyFlags(command)
-      .argument("[prompt]", "what to do; `-` reads it from stdin; none, on a terminal: line by line")
-      .addOption(workdirOption())
-      .option("--approve", "allow whatever the agent asks for in this prompt's turn")
-      .option("--reject", "refuse whatever it asks for")
+    addBusyOptions(
+      command
+        .argument("[prompt]", "what to do; `-` reads it from stdin; none, on a terminal: line by line")
+        .addOption(workdirOption())
+        .option("--approve", "allow whatever the agent asks for in this prompt's turn")
+        .option("--reject", "refuse whatever it asks for"),
+    )
       .addOption(new Option("--when-driven <what>", "when another client drives the session").choices(["wait", "fail"]).default("fail"))
       .addOption(jsonOption("print each event as one line of JSON, and a last line with the outcome"))
       .option("--model <name>", "the model, where a life of the session begins; `practice` needs no key")
       .option("--agent <name>", "the agent, likewise")
       .addOption(titleOption())
       .addOption(policyOption())
-      .option("--timeout <ms>", "stop waiting after that long; the turn goes on", wholeNumber)
+      .addOption(labelOption())
+      .option("--timeout <duration>", "stop waiting after that long; the turn goes on", parseDuration)
       .addHelpText("after", "\nThe agent's words go to stdout, everything else to stderr. Ctrl-C interrupts the turn; a second one leaves."),
     'sessiond run "why does the build fail?"',
     'sessiond run --model practice "read README.md"',
@@ -66,7 +71,7 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
   const notice = noticeOn(screen);
   const json = options.json ? new JsonLines(process.stdout) : null;
   try {
-    const seat = await takeSeat(session, options.whenDriven, notice);
+    const seat = await takeSeat(session, options.whenDriven, notice, options.label);
     const talks = prompt === undefined;
     const transcript = json ?? new Transcript(screen, { history: 0, surroundings: talks, slash: talks, ownSeat: () => seat.seatId, state: () => seat.state });
     const follower = new Follower(seat, transcript, notice);

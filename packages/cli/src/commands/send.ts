@@ -4,7 +4,7 @@ import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { say } from "../notice.ts";
-import { jsonOption, policyOption, sessionOption, titleOption, whenBusyOf, withBusyFlags, withExamples, workdirOption, type BusyFlags } from "../options.ts";
+import { addBusyOptions, jsonOption, policyOption, sessionOption, titleOption, whenBusyOf, withExamples, workdirOption, type BusyFlags } from "../options.ts";
 import type { Policy } from "../policies.ts";
 import { reach } from "../reach.ts";
 import { startedSession } from "../starting.ts";
@@ -22,11 +22,8 @@ interface SendOptions extends BusyFlags {
 
 export function declare(command: Command): void {
   withExamples(
-    withBusyFlags(command)
-      .argument("<prompt>", "what to do; `-` reads it from stdin")
-      .addOption(sessionOption())
-      .addOption(workdirOption())
-      .option("--reject", "… refuse it")
+    addBusyOptions(command.argument("<prompt>", "what to do; `-` reads it from stdin").addOption(sessionOption()).addOption(workdirOption()))
+      .option("--reject", "while a turn runs: refuse it")
       .option("--model <name>", "the model, where a life of the session begins")
       .addOption(titleOption())
       .addOption(policyOption())

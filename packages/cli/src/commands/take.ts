@@ -28,7 +28,7 @@ export function declare(command: Command): void {
       .addOption(jsonOption("print each event as one line of JSON"))
       .addHelpText(
         "after",
-        "\nTakes the wheel of a session, and stays there as its driver, like `attach`. Without an\noption only if it is free (exit code 5 when not). The running turn, open questions and\nqueued prompts are not touched.",
+        "\nTakes the wheel of a session, and stays there as its driver, like `attach`. Without an option only if it is free (exit code 5 when not). The running turn, open questions and queued prompts are not touched.",
       ),
     "sessiond take",
     "sessiond take --ask --label bo",

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { exitCodes } from "../exit-codes.ts";
 import { HostWords } from "../host-words.ts";
 import { onGoodbye, onInterrupt } from "../interrupts.ts";
+import { say } from "../notice.ts";
 import { jsonOption, withExamples } from "../options.ts";
 import { find } from "../reach.ts";
 import { existingSession } from "../which-session.ts";
@@ -20,7 +21,7 @@ export function declare(command: Command): void {
       .addOption(jsonOption("print each event as one line of JSON; the first line is the list"))
       .addHelpText(
         "after",
-        "\nFirst what there is, then a line an event, until Ctrl-C. That something happened and where,\nnever what was said: `sessiond attach --view` shows that. Starts no daemon.",
+        "\nFirst what there is, then a line an event, until Ctrl-C. That something happened and where, never what was said: `sessiond attach --view` shows that. Starts no daemon.",
       ),
     "sessiond watch",
     "sessiond watch --workdir .",
@@ -36,6 +37,13 @@ async function watch(names: readonly string[], { workdir, json }: WatchOptions):
   const sessionIds = listings.length === 0 ? undefined : listings.map(({ session_id }) => session_id);
   const watching = host.observe().watch({ sessionIds, workdir: workdir === undefined ? undefined : resolve(workdir) });
   const words = new HostWords();
+  let lost = false;
+  watching.onChange(() => {
+    // Before its first list it connects for the first time.
+    if (!watching.listed || lost === (watching.connection === "reconnecting")) return;
+    lost = !lost;
+    say(lost ? "… reconnecting" : "connected again");
+  });
   for await (const event of watching.events) {
     if (json) process.stdout.write(`${JSON.stringify(event)}\n`);
     else for (const line of event.type === "list" ? words.list(event.sessions) : words.event(event.frame)) process.stdout.write(`${line}\n`);

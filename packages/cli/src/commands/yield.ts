@@ -14,7 +14,7 @@ export function declare(command: Command): void {
       .option("--to <who>", "the seat that shall have it: its label or id; it must have asked")
       .addHelpText(
         "after",
-        "\nFrees the wheel from another terminal: takes it by force from whoever drives, and gives\nit at once to the first seat that asks for it, or to nobody. The old driver stays as\nviewer. In a terminal that drives, /yield does it without force.",
+        "\nFrees the wheel from another terminal: takes it by force from whoever drives, and gives it at once to the first seat that asks for it, or to nobody. The old driver stays as viewer. In a terminal that drives, /yield does it without force.",
       ),
     "sessiond yield",
     "sessiond yield --to bo",

@@ -15,9 +15,13 @@ export interface Places {
   readonly files: readonly string[];
 }
 
-export async function problemsOf(host: Host, audit: AuditCounts, places: Places): Promise<Problem[]> {
-  const groups = await Promise.all([sessionProblems(host), auditProblems(audit), agentProblems(host), socketProblems(places.socket), openPlaces(places)]);
-  return groups.flat();
+/** What its sessions, files and agents lack, at this instant. */
+export const problemsOf = (host: Host, audit: AuditCounts): Problem[] => [...sessionProblems(host), ...auditProblems(audit), ...agentProblems(host)];
+
+/** What is wrong with where it lives. */
+export async function placeProblems({ socket, directories, files }: Places): Promise<Problem[]> {
+  const closed = [...directories.map((path) => openPlace(path, "700")), ...files.map((path) => openPlace(path, "600"))];
+  return (await Promise.all([socketProblem(socket), ...closed])).flat();
 }
 
 function sessionProblems({ awake, unopened, options }: Host): Problem[] {
@@ -56,20 +60,16 @@ function agentProblems({ options }: Host): Problem[] {
 }
 
 /** Whoever removes the socket's name takes the daemon from everyone who is not connected yet. */
-async function socketProblems(socket: string): Promise<Problem[]> {
+async function socketProblem(socket: string): Promise<Problem[]> {
   const found = await lstat(socket).catch(() => null);
   if (found?.isSocket() === true) return [];
   const mend = `end this daemon (kill ${process.pid}) and start another with \`sessiond up\`; the sessions go on`;
   return [{ what: `${socket} is ${found === null ? "gone" : "no socket"}: nobody new finds this daemon`, mend }];
 }
 
-async function openPlaces({ directories, files }: Places): Promise<Problem[]> {
-  const places = [...directories.map((path) => ({ path, mode: "700" })), ...files.map((path) => ({ path, mode: "600" }))];
-  const looked = places.map(async ({ path, mode }): Promise<Problem[]> => {
-    const found = await lstat(path).catch(() => null);
-    if (found === null) return [{ what: `${path} cannot be looked at`, mend: "see whether it was moved or removed, and start the daemon again" }];
-    const wrong = found.uid !== process.getuid?.() ? "belongs to another account" : (found.mode & 0o077) !== 0 ? "is open to other accounts" : null;
-    return wrong === null ? [] : [{ what: `${path} ${wrong}`, mend: `chown it to yourself and run: chmod ${mode} ${path}` }];
-  });
-  return (await Promise.all(looked)).flat();
+async function openPlace(path: string, mode: string): Promise<Problem[]> {
+  const found = await lstat(path).catch(() => null);
+  if (found === null) return [{ what: `${path} cannot be looked at`, mend: "see whether it was moved or removed, and start the daemon again" }];
+  const wrong = found.uid !== process.getuid?.() ? "belongs to another account" : (found.mode & 0o077) !== 0 ? "is open to other accounts" : null;
+  return wrong === null ? [] : [{ what: `${path} ${wrong}`, mend: `make it your own, and run: chmod ${mode} ${path}` }];
 }

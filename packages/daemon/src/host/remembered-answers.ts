@@ -1,7 +1,6 @@
 import { limits, schemas, SessiondError, type Rule } from "@sessiond/shared";
 import { z } from "zod";
-import type { WorkdirAnswers } from "../session/rules.ts";
-import { isSameRule } from "../session/rules.ts";
+import { isSameRule, type Remembered, type WorkdirAnswers } from "../session/rules.ts";
 import type { DurableStore } from "./durable-store.ts";
 
 /**
@@ -13,6 +12,8 @@ export type RulesFile = z.infer<typeof rulesFile>;
 
 export class RememberedAnswers {
   readonly #store: DurableStore<RulesFile>;
+  /** Rules on disk whose answers are not there yet, and how many those are. They count for nobody. */
+  readonly #unsure = new Map<string, number>();
 
   constructor(store: DurableStore<RulesFile>) {
     this.#store = store;
@@ -20,33 +21,77 @@ export class RememberedAnswers {
 
   /** @param workdir  real path */
   of(workdir: string): WorkdirAnswers {
-    const rulesIn = (file: Readonly<RulesFile>): readonly Rule[] => (Object.hasOwn(file.workdirs, workdir) ? (file.workdirs[workdir] ?? []) : []);
+    const sure = (): readonly Rule[] => rulesIn(this.#store.data, workdir).filter((rule) => !this.#unsure.has(rule.rule_id));
     return {
-      all: () => rulesIn(this.#store.data),
-      add: async (rule) => {
-        // Looked at where changes stand in line: another session may be adding one too.
-        let added = false;
-        await this.#store.update((file) => {
-          const rules = rulesIn(file);
-          if (rules.some((kept) => isSameRule(kept, rule))) return;
-          if (rules.length >= limits.rules_max) throw new SessiondError("limit_reached", { limit: "rules_max", value: limits.rules_max, unit: "rules" });
-          file.workdirs[workdir] = [...rules, rule];
-          added = true;
-        });
-        return added;
-      },
+      all: sure,
+      add: (rule) => this.#add(workdir, rule),
       remove: async (ruleId) => {
-        if (!rulesIn(this.#store.data).some((rule) => rule.rule_id === ruleId)) return false;
+        if (!sure().some((rule) => rule.rule_id === ruleId)) return false;
         let removed = false;
-        await this.#store.update((file) => {
-          const rules = rulesIn(file);
-          const left = rules.filter((rule) => rule.rule_id !== ruleId);
-          removed = left.length < rules.length;
-          if (left.length > 0) file.workdirs[workdir] = left;
-          else delete file.workdirs[workdir];
-        });
+        await this.#store.update((file) => void (removed = without(file, workdir, ruleId)));
         return removed;
       },
     };
   }
+
+  async #add(workdir: string, rule: Rule): Promise<Remembered> {
+    // Looked at where changes stand in line: another session may be adding one too.
+    let id = rule.rule_id;
+    let counted = false;
+    const count = (): void => {
+      this.#unsure.set(id, (this.#unsure.get(id) ?? 0) + 1);
+      counted = true;
+    };
+    const update = this.#store.update((file) => {
+      const rules = rulesIn(file, workdir);
+      const same = rules.find((kept) => isSameRule(kept, rule));
+      if (same !== undefined) {
+        id = same.rule_id;
+        if (this.#unsure.has(id)) count();
+        return;
+      }
+      if (rules.length >= limits.rules_max) throw new SessiondError("limit_reached", { limit: "rules_max", value: limits.rules_max, unit: "rules" });
+      file.workdirs[workdir] = [...rules, rule];
+      count();
+    });
+    try {
+      await update;
+    } catch (error) {
+      if (counted) this.#uncount(id);
+      throw error;
+    }
+    return { keep: () => void this.#unsure.delete(id), takeBack: () => this.#takeBack(workdir, id) };
+  }
+
+  async #takeBack(workdir: string, id: string): Promise<void> {
+    if (!this.#unsure.has(id)) return;
+    let last = false;
+    try {
+      await this.#store.update((file) => {
+        // Else another answer that asked for it is on its way, or was given meanwhile.
+        last = this.#unsure.get(id) === 1;
+        if (last) without(file, workdir, id);
+        else this.#uncount(id);
+      });
+    } finally {
+      if (last) this.#uncount(id);
+    }
+  }
+
+  #uncount(id: string): void {
+    const left = (this.#unsure.get(id) ?? 0) - 1;
+    if (left > 0) this.#unsure.set(id, left);
+    else this.#unsure.delete(id);
+  }
+}
+
+const rulesIn = (file: Readonly<RulesFile>, workdir: string): readonly Rule[] => (Object.hasOwn(file.workdirs, workdir) ? (file.workdirs[workdir] ?? []) : []);
+
+/** @returns false when it was not there */
+function without(file: RulesFile, workdir: string, ruleId: string): boolean {
+  const rules = rulesIn(file, workdir);
+  const left = rules.filter((rule) => rule.rule_id !== ruleId);
+  if (left.length > 0) file.workdirs[workdir] = left;
+  else delete file.workdirs[workdir];
+  return left.length < rules.length;
 }

@@ -1,4 +1,4 @@
-import { envRefusal, isSessiondError, limits, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
+import { envRefusal, holdsSecret, isSessiondError, limits, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
 import { mintId } from "../ids.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionLog } from "../session/session-log.ts";
@@ -57,7 +57,9 @@ export class Starts {
       throw new SessiondError("bad_request", { reason: `env has ${names.length} variables, more than ${limits.env_vars_max}` });
     for (const name of names) {
       const refusal = envRefusal(name, this.#host.options.envAllow) ?? (env[name]?.includes("\0") ? "its value holds a NUL character" : null);
-      if (refusal !== null) throw new SessiondError("bad_request", { reason: `the variable ${name} may not go with a start: ${refusal}` });
+      if (refusal === null) continue;
+      // A secret in the place of the name is not repeated.
+      throw new SessiondError("bad_request", { reason: `the variable ${holdsSecret(name) ? "…" : name} may not go with a start: ${refusal}` });
     }
   }
 

@@ -41,7 +41,8 @@ export class Store {
   /** @throws SessiondError storage_failed */
   async prepare(): Promise<Registry> {
     return this.#typed(async () => {
-      for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open"), this.unused.directory]) await this.disk.makeDirectory(directory);
+      for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open"), this.unused.directory])
+        await this.disk.makeDirectory(directory);
       return Registry.open(this.disk, join(this.root, "registry.json"), this.#clock.now(), () => this.#rebuild(), this.keepAside);
     });
   }

@@ -1,5 +1,6 @@
 import { SessiondError, type Frame, type Limits } from "@sessiond/shared";
 import { diskReason, type Disk } from "../disk.ts";
+import { Backlog } from "./backlog.ts";
 import { Compactor, type ReaderGate } from "./compactor.ts";
 import type { EncodedFrame, Epoch, Scan } from "./journal-file.ts";
 import type { CutPoint } from "./journal-mending.ts";
@@ -55,8 +56,7 @@ export class Journal {
   readonly #events: JournalEvents;
   readonly #compactor: Compactor;
   #gate: ReaderGate | null = null;
-  #pending: EncodedFrame[] = [];
-  #pendingBytes = 0;
+  readonly #pending: Backlog;
   #scheduled = false;
   #writing = false;
   #closing = false;
@@ -72,7 +72,6 @@ export class Journal {
   #syncedSeq: number;
   #error: SessiondError | null = null;
   readonly #durable = new SeqWaiters();
-  #drainWaiters: (() => void)[] = [];
 
   /** What was wrong with its end when it was opened. */
   readonly damage: Scan["damage"];
@@ -89,6 +88,7 @@ export class Journal {
     this.#events = events;
     this.#compactor = new Compactor(opened.segments, options);
     this.#rollAt = options.limits.segment_bytes_max;
+    this.#pending = new Backlog(options.limits.journal_pending_bytes_max);
     this.#syncedEnd = this.#file.end;
     this.#appendedSeq = this.#writtenSeq = this.#syncedSeq = opened.lastSeq;
   }
@@ -151,9 +151,8 @@ export class Journal {
 
   append(frame: EncodedFrame): void {
     if (this.#error !== null) throw this.#error;
-    this.#pending.push(frame);
+    this.#pending.add(frame);
     this.#appendedSeq = frame.seq;
-    this.#pendingBytes += frame.text.length;
     if (this.#scheduled || this.#writing) return;
     this.#scheduled = true;
     // What one turn of the event loop produced is one write.
@@ -174,8 +173,7 @@ export class Journal {
 
   /** Resolves when the backlog of unwritten frames is within its limit, or the journal has failed. */
   drained(): Promise<void> {
-    if (this.#pendingBytes <= this.#options.limits.journal_pending_bytes_max || this.#error !== null) return Promise.resolve();
-    return new Promise((resolve) => this.#drainWaiters.push(resolve));
+    return this.#pending.drained();
   }
 
   /** Written frames after `after`; fewer than asked for where a segment ends. @throws SessiondError storage_failed, or what the disk throws */
@@ -229,7 +227,7 @@ export class Journal {
 
   async #write(): Promise<void> {
     this.#writing = true;
-    while (this.#error === null && this.#pending.length > 0) {
+    while (this.#error === null && !this.#pending.empty) {
       await this.#writePending();
       if (this.#error === null && !this.#closing && this.#file.end - this.#file.index.start >= this.#rollAt) await this.#roll();
     }
@@ -237,8 +235,7 @@ export class Journal {
   }
 
   async #writePending(): Promise<void> {
-    const frames = this.#pending;
-    this.#pending = [];
+    const frames = this.#pending.take();
     const bytes = Buffer.from(`${frames.map((frame) => frame.text).join("\n")}\n`);
     try {
       await this.#file.file.write(this.#file.end, bytes);
@@ -250,11 +247,10 @@ export class Journal {
     this.#indexBatch(frames);
     this.#file.end += bytes.length;
     this.#writtenSeq = frames.at(-1)?.seq ?? this.#writtenSeq;
-    this.#pendingBytes = this.#pending.reduce((sum, frame) => sum + frame.text.length, 0);
     this.counts.writes += 1;
     this.counts.bytes += bytes.length;
     this.#events.written(frames);
-    if (this.#pendingBytes <= this.#options.limits.journal_pending_bytes_max) for (const wake of this.#drainWaiters.splice(0)) wake();
+    this.#pending.written();
     this.#syncIfAsked();
   }
 
@@ -324,11 +320,9 @@ export class Journal {
   #fail(cause: unknown): void {
     if (this.#error !== null) return;
     this.#error = new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
-    this.#pending = [];
-    this.#pendingBytes = 0;
+    this.#pending.clear();
     void this.#compactor.stop();
     this.#durable.fail(this.#error);
-    for (const wake of this.#drainWaiters.splice(0)) wake();
     this.#events.failed(this.#error);
   }
 }

@@ -15,7 +15,7 @@ import type { Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import type { ApprovalOutcome } from "./decided.ts";
 import { PolicyTimer } from "./policy.ts";
-import { allows, isSameRule, optionsFor, rememberable, ruleFor, ruleOf, type WorkdirAnswers } from "./rules.ts";
+import { allows, isSameRule, optionsFor, rememberable, ruleFor, ruleOf, type Remembered, type WorkdirAnswers } from "./rules.ts";
 
 /**
  * Questions that wait for a person, or for a rule, or for their time to be up. The question itself
@@ -95,11 +95,12 @@ export class Approvals {
   /**
    * Resolves when the answer is on disk, and with it what it leaves behind.
    *
+   * @param mustStillMay  looks again whether who answers may: there may be a wait before the decision
    * @returns the seq of the resolution
-   * @throws SessiondError approval_gone with the outcome; conflict when another input was shown; bad_request for an
+   * @throws SessiondError what `mustStillMay` throws; approval_gone with the outcome; conflict when another input was shown; bad_request for an
    *         unknown option; limit_reached; storage_failed: the question is open still, and nothing is remembered
    */
-  async answer(given: GivenAnswer, actor: Actor): Promise<number> {
+  async answer(given: GivenAnswer, actor: Actor, mustStillMay: () => void): Promise<number> {
     const { approval, option } = this.#offered(given);
     const rule = ruleOf(approval, option.kind, { actor, at: this.#host.clock.now() });
     if (rule?.scope !== "workdir") {
@@ -112,19 +113,22 @@ export class Approvals {
       return seq;
     }
     // First what can fail without a trace: an answer that said it would be remembered, and was not, would be a lie.
-    const added = await this.#host.workdirAnswers.add(rule);
+    const remembered = await this.#host.workdirAnswers.add(rule);
     let seq = 0;
     try {
       this.#host.mustLive();
+      mustStillMay();
       seq = this.#decide(given, actor);
       await this.#host.durable(seq);
-      return seq;
     } catch (error) {
       // What was shown before the disk failed has happened: then both stand, and else neither.
       const stands = seq > 0 && this.#host.outcome(given.approvalId) !== undefined;
-      if (added && !stands) await this.#takeBack(rule.rule_id);
+      if (stands) remembered.keep();
+      else await this.#takeBack(remembered, rule.rule_id);
       throw error;
     }
+    remembered.keep();
+    return seq;
   }
 
   /** The turn is over: close every open question of the session. */
@@ -179,9 +183,9 @@ export class Approvals {
     return seq;
   }
 
-  async #takeBack(ruleId: string): Promise<void> {
+  async #takeBack(remembered: Remembered, ruleId: string): Promise<void> {
     try {
-      await this.#host.workdirAnswers.remove(ruleId);
+      await remembered.takeBack();
     } catch (cause) {
       throw new SessiondError(
         "storage_failed",

@@ -66,7 +66,8 @@ export function place(state: SessionState, request: PromptRequest, { limits, ste
       reason: `the agent ${state.agent} takes no prompt into a running turn; send it with when_busy queue, to run afterwards, or interrupt, to end the turn for it`,
     });
   const depth = state.queue.length;
-  if (depth >= limits.queue_prompts_max) throw new SessiondError("queue_full", { limit: "queue_prompts_max", depth, value: limits.queue_prompts_max, unit: "prompts" });
+  if (depth >= limits.queue_prompts_max)
+    throw new SessiondError("queue_full", { limit: "queue_prompts_max", depth, value: limits.queue_prompts_max, unit: "prompts" });
   mustFit(state, request.parts, { limits });
   return request.whenBusy === "steer" && state.turn !== null ? "steering" : "queued";
 }

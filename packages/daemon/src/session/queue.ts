@@ -71,7 +71,8 @@ export class Queue {
     this.#host.mustLive();
     this.#host.mustBegin();
     const released = this.#state.queue.filter((prompt) => prompt.held).map((prompt) => prompt.prompt_id);
-    if (released.length === 0) return { seq: this.#state.seq, released };
+    // What released them may be on its way to disk still.
+    if (released.length === 0) return { seq: await this.#durable(this.#state.seq), released };
     const seq = this.#host.apply({ type: "queue_released", by });
     if (this.#state.turn === null) this.#host.turns.startNext();
     return { seq: await this.#durable(seq), released };

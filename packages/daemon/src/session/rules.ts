@@ -12,12 +12,21 @@ import { mintId } from "../ids.ts";
 export interface WorkdirAnswers {
   all(): readonly Rule[];
   /**
-   * @returns false when the same is remembered already; resolves when it is on disk
+   * Resolves when it, or the same, is on disk; it counts for nobody until it is kept.
+   *
    * @throws SessiondError limit_reached, storage_failed; nothing is remembered then
    */
-  add(rule: Rule): Promise<boolean>;
+  add(rule: Rule): Promise<Remembered>;
   /** @returns false when it is not there. @throws SessiondError storage_failed; it still counts then */
   remove(ruleId: string): Promise<boolean>;
+}
+
+/** A rule on disk whose answer is not there yet. */
+export interface Remembered {
+  /** The answer was given: from now on it counts. */
+  keep(): void;
+  /** It was not given; what another answer asked for too, stays. @throws SessiondError storage_failed; it counts then */
+  takeBack(): Promise<void>;
 }
 
 /** What a question is about. */

@@ -168,9 +168,9 @@ export class Session {
     return infoOf(this.log, this.#options.facts());
   }
 
-  async approve(answer: GivenAnswer, by: Actor): Promise<number> {
+  async approve(answer: GivenAnswer, by: Actor, mustStillMay: () => void): Promise<number> {
     this.#mustLive();
-    return this.#approvals.answer(answer, by);
+    return this.#approvals.answer(answer, by, mustStillMay);
   }
 
   /** @throws SessiondError not_found when it is neither of the session nor of its workdir */
@@ -178,13 +178,13 @@ export class Session {
     this.#mustLive();
     if (this.state.rules.some((rule) => rule.rule_id === ruleId)) return this.#durable(this.apply({ type: "rule_forgotten", rule_id: ruleId, by }));
     if (!(await this.#options.workdirAnswers.remove(ruleId))) throw new SessiondError("not_found", { what: "rule" });
-    return this.state.seq;
+    return this.#durable(this.state.seq);
   }
 
   /** @throws SessiondError model_unknown; nothing is changed then */
   async configure(given: Settings, by: Actor): Promise<VerbOutput<"configure_session">> {
     this.#mustLive();
-    const settled = judged(given, this.#options.kinds.get(this.state.agent));
+    const settled = judged(given, this.state, this.#options.kinds.get(this.state.agent));
     const seq = settled === null ? this.state.seq : this.apply({ type: "session_configured", ...settled, by });
     const settings = settingsOf(this.state);
     return { seq: await this.#durable(seq), ...settings };

@@ -6,16 +6,16 @@ export type Settings = Omit<VerbParsed<"configure_session">, "session_id">;
 type Given = Omit<EventOf<"session_configured">, "type" | "by">;
 
 /**
- * @returns what is given; null when that is nothing
+ * @returns what is given and is otherwise now, so that a repeat begins no question's clock anew; null when that is nothing
  * @throws SessiondError model_unknown
  */
-export function judged({ title, starred, model, policy }: Settings, kind: AgentKind | undefined): Given | null {
+export function judged({ title, starred, model, policy }: Settings, now: SessionState, kind: AgentKind | undefined): Given | null {
   if (model !== undefined && kind?.knowsModel(model) !== true) throw new SessiondError("model_unknown", { model });
   const given: Given = {
-    ...(title !== undefined && { title }),
-    ...(starred !== undefined && { starred }),
-    ...(model !== undefined && { model }),
-    ...(policy !== undefined && { policy }),
+    ...(title !== undefined && title !== now.title && { title }),
+    ...(starred !== undefined && starred !== now.starred && { starred }),
+    ...(model !== undefined && model !== now.model && { model }),
+    ...(policy !== undefined && !isSamePolicy(policy, now.policy) && { policy }),
   };
   return Object.keys(given).length === 0 ? null : given;
 }

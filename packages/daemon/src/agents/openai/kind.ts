@@ -110,6 +110,7 @@ class OpenaiAgent implements Agent {
       context: this.#context,
       turn: { turnId: turn.turnId, signal, ask, takeSteering },
       model: this.#model,
+      unavailable: () => this.unavailable(),
       paths: new Paths(this.#context.workdir, forbiddenDirs),
       limits,
       spawn: (callId, command) => this.#start(callId, command),

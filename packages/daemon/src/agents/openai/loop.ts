@@ -1,4 +1,4 @@
-import { limits as defaults } from "@sessiond/shared";
+import { limits as defaults, SessiondError } from "@sessiond/shared";
 import type { Limits, StopReason, Usage } from "@sessiond/shared";
 import { customAlphabet } from "nanoid";
 import type { AgentContext, AgentEvent, AgentTurn } from "../agent.ts";
@@ -36,6 +36,8 @@ export interface LoopWorld extends Omit<CallWorld, "turn"> {
   readonly context: AgentContext;
   readonly turn: AgentTurn;
   readonly model: ChatModel;
+  /** Why the model cannot be asked now, and what to do; else null. */
+  unavailable(): string | null;
 }
 
 /** @yields the turn's events, `turn_end` last; after an abort the open calls' ends and `cancelled` */
@@ -55,6 +57,10 @@ export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, voi
     if (turn.signal.aborted) return yield end("cancelled");
     if (step.do === "end") return yield end(step.stopReason);
     if (step.do === "run") continue;
+
+    // What was so when the prompt was taken on may be otherwise by now: another model, a daemon without the key.
+    const missing = world.unavailable();
+    if (missing !== null) return yield end("failed", { code: "agent_unavailable", message: new SessiondError("agent_unavailable", { reason: missing }).message });
 
     turn.takeSteering();
     const outcome = yield* askModel(transcript, world);

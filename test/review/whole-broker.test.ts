@@ -1,0 +1,165 @@
+import { afterEach, expect, test } from "vitest";
+import { formatToken } from "@sessiond/shared";
+import { ask, commandIn, outcome, shownTo, turnOf } from "../support/asking.ts";
+import { House } from "../support/built-in-session.ts";
+import { endRigs, Rig } from "../support/session-rig.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
+
+/** What a reader of the whole broker found: decisions that rest on what was so before a wait. */
+afterEach(endRigs);
+
+const pattern = commandIn("/w");
+
+/** A driver whose answer for the directory waits for the disk, and a viewer who may drive. */
+async function answering() {
+  const disk = new TrappedDisk();
+  const rig = await Rig.start({ disk });
+  const driver = await rig.driver("editor");
+  const viewer = await rig.attach("phone");
+  const turn = await turnOf(rig, driver);
+  const asked = await ask(turn, pattern);
+  const question = await shownTo(driver, asked);
+  const held = disk.hold("replace", "rules.json");
+  const answer = driver.approve(question, "allow_always").then(
+    () => "taken",
+    (error: { code: string }) => error.code,
+  );
+  await held.reached;
+  return { disk, rig, driver, viewer, turn, asked, question, held, answer };
+}
+
+test("B14 B29 who lost the wheel while the answer was being remembered has not answered: the question stays open, and nothing is remembered", async () => {
+  const { rig, driver, viewer, asked, held, answer } = await answering();
+  await viewer.takeDriver("force", driver.seatId);
+  held.release();
+  expect(await answer).toBe("not_driver");
+  expect(await outcome(asked)).toBe("open");
+  expect((await rig.info()).rules).toEqual([]);
+});
+
+test("B4 B29 a token that ends while its answer is being remembered has not answered", async () => {
+  const { rig, asked, held, answer } = await answering();
+  const owner = { host_key: rig.daemon.hostKey };
+  const { tokens } = await rig.daemon.call("list_tokens", { session_id: rig.sessionId }, owner);
+  await rig.daemon.call("revoke_token", { session_id: rig.sessionId, token_id: tokens[0]?.token_id ?? "" }, owner);
+  held.release();
+  expect(await answer).toBe("not_attached");
+  expect(await outcome(asked)).toBe("open");
+});
+
+test("B26 B29 an answer that came too late lets nothing run elsewhere, not even for the time in which its rule is on the disk", async () => {
+  const { disk, rig, driver, turn, question, held, answer } = await answering();
+  await driver.approve(question, "reject_once");
+  const undo = disk.hold("replace", "rules.json");
+  held.release();
+  await undo.reached;
+  const again = await ask(turn, pattern);
+  expect(await outcome(again)).toBe("open");
+  expect((await rig.info()).rules).toEqual([]);
+  undo.release();
+  expect(await answer).toBe("approval_gone");
+});
+
+test("B29 a rule that two answers asked for stays when one of them came too late", async () => {
+  const { rig, driver, turn, question, held, answer } = await answering();
+  const second = await shownTo(driver, await ask(turn, pattern));
+  const other = driver.approve(second, "allow_always");
+  await driver.approve(question, "reject_once");
+  held.release();
+  expect(await answer).toBe("approval_gone");
+  await other;
+  expect((await rig.info()).rules).toHaveLength(1);
+});
+
+test("B2 a token in the place of a variable's name is not repeated by the refusal", async () => {
+  const rig = await Rig.start();
+  const name = formatToken("control", rig.sessionId, "0".repeat(32)).slice(0, 64);
+  const refused = await rig.daemon
+    .call("start_or_get_for_workdir", { workdir: rig.workdir, env: { [name]: "x" } }, { host_key: rig.daemon.hostKey })
+    .then(
+      () => null,
+      (error: Error) => error,
+    );
+  expect(refused).toMatchObject({ code: "bad_request" });
+  expect(JSON.stringify([refused, refused?.message])).not.toContain(name);
+});
+
+test("B18 B36 a release that finds nothing held any more is acknowledged when that is on disk", async () => {
+  const disk = new TrappedDisk();
+  const rig = await Rig.start({ disk });
+  const driver = await rig.driver("editor");
+  const turn = await turnOf(rig, driver);
+  await driver.prompt("later");
+  await rig.interrupt(turn.turnId);
+  const held = disk.hold("sync", "journal");
+  const first = driver.release();
+  await held.reached;
+  let told = false;
+  const second = driver.release().then((reply) => {
+    told = true;
+    return reply;
+  });
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(told).toBe(false);
+  held.release();
+  await first;
+  await second;
+});
+
+test("B45 a prompt whose turn begins when the model cannot be asked any more fails with what to do, and nobody is asked", async () => {
+  const house = await House.open();
+  const before = globalThis.fetch;
+  const asked: unknown[] = [];
+  globalThis.fetch = ((url: unknown) => {
+    asked.push(url);
+    return Promise.reject(new Error("offline"));
+  }) as typeof fetch;
+  try {
+    const started = await house.start();
+    const driver = await house.driver(started);
+    await driver.prompt("run sleep 1");
+    const question = await driver.question();
+    await driver.prompt("say hello");
+    await house.daemon.call("configure_session", { session_id: started.session.session_id, model: "gpt-nowhere" }, driver.auth);
+    await driver.approve(question, "reject_once");
+    const end = await driver.event("turn_ended", 2);
+    expect(end).toMatchObject({ stop_reason: "failed", error: { code: "agent_unavailable" } });
+    expect(end.error?.message).toContain("OPENAI_API_KEY");
+    expect(asked).toEqual([]);
+  } finally {
+    globalThis.fetch = before;
+    await house.close();
+  }
+});
+
+test("B28 a policy that is given again as it is does not begin a question's time anew", async () => {
+  const rig = await Rig.start();
+  const policy = { type: "reject_after", ms: 60_000 } as const;
+  const driver = await rig.driver("editor");
+  const configure = () => rig.daemon.call("configure_session", { session_id: rig.sessionId, policy }, driver.auth);
+  await configure();
+  const asked = await ask(await turnOf(rig, driver), pattern);
+  await shownTo(driver, asked);
+  const away = await rig.attach("phone");
+  await driver.yieldDriver();
+  rig.clock.advance(50_000);
+  await driver.takeDriver("if_free");
+  await configure();
+  await away.until((seat) => seat.state.approvals[0]?.deadline === undefined);
+  expect(away.state.approvals[0]?.remaining_ms).toBe(10_000);
+});
+
+test("B14 nobody acts as driver after the frame with which the wheel went elsewhere, however close the calls come", async () => {
+  const rig = await Rig.start();
+  const driver = await rig.driver("editor");
+  for (let gap = 0; gap < 30; gap++) {
+    const yielding = driver.yieldDriver();
+    for (let step = 0; step < gap; step++) await Promise.resolve();
+    const noting = rig.daemon.call("add_system_message", { session_id: rig.sessionId, text: String(gap) }, driver.auth).then(
+      ({ seq }) => seq,
+      () => 0,
+    );
+    expect(await noting).toBeLessThan((await yielding).seq);
+    await driver.takeDriver("if_free");
+  }
+});
