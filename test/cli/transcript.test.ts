@@ -148,7 +148,7 @@ test("B27 each way out of a question is told, with the rule, the reason and who;
     "  remembered: Always: npm test",
   ]);
   expect(seen.after([{ type: "rule_added", rule }])).toEqual(["  remembered this session: allow shell: npm test, in /w (rul_RRRRRRRR)"]);
-  expect(seen.after([resolved({ approval_id: id("apr", "Z"), cause: "rule", rule_id: rule.rule_id })])).toEqual([
+  expect(seen.after([resolved({ approval_id: id("apr", "Z"), cause: "rule", rule_id: rule.rule_id, option_id: "allow_session" })])).toEqual([
     "  allowed by rule rul_RRRRRRRR: allow shell: npm test, in /w",
   ]);
   expect(seen.after([resolved({ approval_id: id("apr", "Z"), cause: "interrupt" })])).toEqual(["  the question was closed: interrupt"]);
@@ -157,8 +157,8 @@ test("B27 each way out of a question is told, with the rule, the reason and who;
 
 test("B27 a question that is closed in the same batch: one that a rule answered is a line, one that a person answered is shown whole", () => {
   const seen = new Seen(ada);
-  expect(seen.afterBatch([question(), resolved({ cause: "rule", rule_id: id("rul", "R") })])).toEqual([
-    "  answered by rule rul_RRRRRRRR; `sessiond rules list` shows it",
+  expect(seen.afterBatch([question(), resolved({ cause: "rule", rule_id: id("rul", "R"), option_id: "reject_always" })])).toEqual([
+    "  refused by rule rul_RRRRRRRR; `sessiond rules list` shows it",
   ]);
   expect(seen.afterBatch([question(), resolved({ option_id: "allow_once", by })])).toEqual([
     `? shell asks for permission (${id("apr", "Q")})`,

@@ -33,7 +33,7 @@ export interface Before {
   readonly running: number;
 }
 
-export const names = ["ada", "bo", "cy"] as const;
+const names = ["ada", "bo", "cy"] as const;
 const badId = "prm_" + "9".repeat(22);
 
 const secretsOf = (real: Real, name: string) => real.seats.get(name);

@@ -5,7 +5,7 @@ import type { Policy, WhenBusy } from "@sessiond/shared";
  * queue, questions, and when time ends something. It knows nothing of journals, streams or
  * promises, and shares no code with the daemon.
  */
-export const graceMs = 15_000;
+const graceMs = 15_000;
 export const requestMs = 30_000;
 export const queueMax = 6;
 

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { formatToken } from "@sessiond/shared";
+import { formatToken, limits } from "@sessiond/shared";
 import { ask, commandIn, outcome, shownTo, turnOf } from "../support/asking.ts";
 import { House } from "../support/built-in-session.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
@@ -74,12 +74,10 @@ test("B29 a rule that two answers asked for stays when one of them came too late
 test("B2 a token in the place of a variable's name is not repeated by the refusal", async () => {
   const rig = await Rig.start();
   const name = formatToken("control", rig.sessionId, "0".repeat(32)).slice(0, 64);
-  const refused = await rig.daemon
-    .call("start_or_get_for_workdir", { workdir: rig.workdir, env: { [name]: "x" } }, { host_key: rig.daemon.hostKey })
-    .then(
-      () => null,
-      (error: Error) => error,
-    );
+  const refused = await rig.daemon.call("start_or_get_for_workdir", { workdir: rig.workdir, env: { [name]: "x" } }, { host_key: rig.daemon.hostKey }).then(
+    () => null,
+    (error: Error) => error,
+  );
   expect(refused).toMatchObject({ code: "bad_request" });
   expect(JSON.stringify([refused, refused?.message])).not.toContain(name);
 });
@@ -162,4 +160,20 @@ test("B14 nobody acts as driver after the frame with which the wheel went elsewh
     expect(await noting).toBeLessThan((await yielding).seq);
     await driver.takeDriver("if_free");
   }
+});
+
+test("B4 what a token of a session at rest was used for last is known after a restart, however shortly before that was", async () => {
+  const day = limits.start_token_idle_ms;
+  const rig = await Rig.start({ limits: { unused_delete_ms: 1e12 } });
+  const use = (at: Rig) => at.daemon.call("authorize", { session_id: at.sessionId }, { token: at.token });
+  const written = limits.token_use_written_ms;
+  rig.clock.advance(limits.rest_after_ms);
+  while (rig.daemon.host.inMemory(rig.sessionId) !== undefined) await new Promise((resolve) => setImmediate(resolve));
+  await use(rig);
+  rig.clock.advance(written - 1_000);
+  await use(rig);
+  await rig.daemon.stop(0);
+  const again = await Rig.restart(rig.daemon.root, rig);
+  again.clock.advance(day - 1_000);
+  await use(again);
 });

@@ -96,6 +96,7 @@ test("B27 B29 a question that a rule answers is closed in the step in which it i
     approval_id: eventsOf(frames, "approval_requested")[1]?.approval.approval_id,
     cause: "rule",
     rule_id: rule?.rule_id,
+    option_id: "allow_session",
   });
   expect((await rig.info()).approvals).toEqual([]);
   expect((await rig.attach("late")).state.approvals).toEqual([]);

@@ -90,8 +90,7 @@ export class Follower {
     const closed = this.#questions.find((question) => question.approval_id === what.approval_id);
     this.#questions = this.#questions.filter((question) => question !== closed);
     const option = closed?.options.find((offered) => offered.option_id === what.option_id);
-    const rule = this.#seat.state.rules.find((each) => each.rule_id === what.rule_id);
-    const refused = what.cause === "deadline" || option?.kind.startsWith("reject") === true || rule?.effect === "reject";
+    const refused = what.cause === "deadline" || option?.kind.startsWith("reject") === true;
     if (closed !== undefined && refused) this.#refusedTurns.add(closed.turn_id);
   }
 

@@ -71,13 +71,12 @@ export class Questions {
     if (option?.kind.endsWith("_always") && option.remembers !== null) this.#screen.line(`  remembered: ${foreignLine(option.remembers)}`, "dim");
   }
 
-  /** What a rule for the directory says is not in the session's state; what the call did then is seen below. */
-  #ruled({ rule_id }: Resolved): void {
+  /** What a rule for the directory is about is not in the session's state. */
+  #ruled({ rule_id, option_id }: Resolved): void {
     const rule = this.#options.state?.().rules.find((each) => each.rule_id === rule_id);
-    const id = rule_id?.slice(0, 12) ?? "";
-    if (rule === undefined) return this.#screen.line(`  answered by rule ${id}; \`sessiond rules list\` shows it`, "dim");
-    const allowed = rule.effect === "allow";
-    this.#screen.line(`  ${allowed ? "allowed" : "refused"} by rule ${id}: ${ruleWords(rule)}`, allowed ? "dim" : "red");
+    const allowed = option_id?.startsWith("allow") === true;
+    const about = rule === undefined ? "; `sessiond rules list` shows it" : `: ${ruleWords(rule)}`;
+    this.#screen.line(`  ${allowed ? "allowed" : "refused"} by rule ${rule_id?.slice(0, 12) ?? ""}${about}`, allowed ? "dim" : "red");
   }
 
   get #open(): readonly Approval[] {

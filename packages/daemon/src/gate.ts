@@ -168,7 +168,8 @@ export class GateKeeper {
     };
     const seat = seated();
     // One that a token minted may pass on what it was given, and no more.
-    if (word === "host_minted_driver" && grant.token.origin === "token") throw new SessiondError("role_too_small", { needs: "a token that the host key minted" });
+    if (word === "host_minted_driver" && grant.token.origin === "token")
+      throw new SessiondError("role_too_small", { needs: "a token that the host key minted" });
     return { ...grant, kind: "seat", session, seat, mustStand: () => void seated() };
   }
 }

@@ -60,7 +60,7 @@ export const eventTable = {
   approval_resolved: event(
     "approval_resolved",
     { approval_id: s.approvalId, cause: s.approvalCause, option_id: z.string().optional(), rule_id: s.ruleId.optional(), reason: z.string().optional(), by: s.actor.optional() },
-    "The question is closed; the only end of an approval.",
+    "The question is closed; the only end of an approval. `option_id`: the answer, also one that a rule gave.",
   ),
   rule_added: event("rule_added", { rule: s.rule }, "An answer is remembered, for the turn or the session. Those for the workdir are kept beside it, and listed by `session_info`."),
   rule_forgotten: event("rule_forgotten", { rule_id: s.ruleId, by: s.actor }, "… and no longer is."),

@@ -47,10 +47,18 @@ export const limitTable = {
   snapshot_bytes_max: { value: 8_388_608, unit: "bytes", why: "at a segment's head; with a larger state the segment before it grows on for a while" },
   segments_kept: { value: 2, unit: "count", why: "sealed ones that stay as they were written: recent cursors are served from them" },
   segments_open_max: { value: 4, unit: "count", why: "sealed ones that a session holds open for whoever pages in them" },
-  merged_chunk_chars_max: { value: 262_144, unit: "chars", why: "chunks of one message in a compacted segment are one frame, and a frame fits a line and a page" },
+  merged_chunk_chars_max: {
+    value: 262_144,
+    unit: "chars",
+    why: "chunks of one message in a compacted segment are one frame, and a frame fits a line and a page",
+  },
   epochs_kept: { value: 1_024, unit: "count", why: "a cursor as old as a thousand restarts gets a snapshot" },
   lives_remembered: { value: 256, unit: "count", why: "a late repeat of `stop` is told how that life ended" },
-  transcript_kept_chars_max: { value: 1_048_576, unit: "chars", why: "a longer conversation is read again for the next turn: between turns it only takes memory" },
+  transcript_kept_chars_max: {
+    value: 1_048_576,
+    unit: "chars",
+    why: "a longer conversation is read again for the next turn: between turns it only takes memory",
+  },
   host_window_events_max: { value: 2_048, unit: "count", why: "room `host` is kept in memory alone; who is further behind gets the list again" },
   // State.
   state_messages_max: { value: 200, unit: "count", why: "a few screens; older ones are paged from the journal" },

@@ -78,7 +78,16 @@ function withClocks(state: SessionState, at: number): Approval[] {
 function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): SessionState {
   switch (event.type) {
     case "session_started":
-      return { ...state, life: event.life, life_state: "live", workdir: event.workdir, agent: event.agent, model: event.model, title: event.title ?? state.title, policy: event.policy ?? { type: "hold" } };
+      return {
+        ...state,
+        life: event.life,
+        life_state: "live",
+        workdir: event.workdir,
+        agent: event.agent,
+        model: event.model,
+        title: event.title ?? state.title,
+        policy: event.policy ?? { type: "hold" },
+      };
     case "session_stopped":
       return { ...state, life_state: "stopped", seats: [], driver_requests: [], turn: null, approvals: [], queue: [], calls: [] };
     case "seat_taken":
@@ -100,11 +109,16 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
     case "driver_changed":
       return {
         ...state,
-        seats: state.seats.map((seat) => (seat.seat_id === event.to ? { ...seat, role: "driver" } : seat.seat_id === event.from ? { ...seat, role: "viewer" } : seat)),
+        seats: state.seats.map((seat) =>
+          seat.seat_id === event.to ? { ...seat, role: "driver" } : seat.seat_id === event.from ? { ...seat, role: "viewer" } : seat,
+        ),
         driver_requests: without(state, event.to),
       };
     case "prompt_accepted":
-      return { ...state, queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, when_busy: event.when_busy, at }] };
+      return {
+        ...state,
+        queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, when_busy: event.when_busy, at }],
+      };
     case "prompt_edited":
       return { ...state, queue: state.queue.map((prompt) => (prompt.prompt_id === event.prompt_id ? { ...prompt, parts: event.parts } : prompt)) };
     case "prompt_delivered":
@@ -123,19 +137,22 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
     case "agent_thought_chunk":
       return appendText(state, event, seq);
     case "tool_call":
-      return addMessage({ ...state, calls: [...state.calls, openCallOf(event, at)] }, {
-        type: "tool",
-        id: event.tool_call_id,
-        seq,
-        turn_id: event.turn_id,
-        cut_chars: 0,
-        tool: event.tool,
-        kind: event.kind,
-        title: event.title,
-        input: JSON.stringify(event.input).length <= limits.tool_input_chars_max ? event.input : null,
-        status: "pending",
-        text: "",
-      });
+      return addMessage(
+        { ...state, calls: [...state.calls, openCallOf(event, at)] },
+        {
+          type: "tool",
+          id: event.tool_call_id,
+          seq,
+          turn_id: event.turn_id,
+          cut_chars: 0,
+          tool: event.tool,
+          kind: event.kind,
+          title: event.title,
+          input: JSON.stringify(event.input).length <= limits.tool_input_chars_max ? event.input : null,
+          status: "pending",
+          text: "",
+        },
+      );
     case "tool_call_chunk":
       return changeMessage(state, event.tool_call_id, event.turn_id, (message) => withText(message, message.text + event.content.text));
     case "tool_call_update":
@@ -162,7 +179,10 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
 const without = (state: SessionState, seatId: string | null) => state.driver_requests.filter((request) => request.seat_id !== seatId);
 
 /** Another policy begins its clocks anew. */
-function configure(state: SessionState, { title = state.title, starred = state.starred, model = state.model, policy }: EventOf<"session_configured">): SessionState {
+function configure(
+  state: SessionState,
+  { title = state.title, starred = state.starred, model = state.model, policy }: EventOf<"session_configured">,
+): SessionState {
   const approvals = policy === undefined ? state.approvals : state.approvals.map(({ remaining_ms: _remaining, deadline: _deadline, ...approval }) => approval);
   return { ...state, title, starred, model, policy: policy ?? state.policy, approvals };
 }

@@ -98,7 +98,7 @@ export class Host {
     return this.options.registry.get(id);
   }
 
-  /** Resolves when the session is not in the middle of being woken. */
+  /** Resolves when the session is not in the middle of being woken, or begun again. */
   async settled(id: SessionId): Promise<void> {
     await this.#waking.get(id)?.catch(() => undefined);
   }
@@ -158,7 +158,12 @@ export class Host {
     if (waking !== undefined) return waking;
     if (entry.stopped && !crashed) throw new SessiondError("session_stopped");
     if (this.draining) throw new SessiondError("shutting_down");
-    const opening = this.#wake(entry).finally(() => this.#waking.delete(id));
+    return this.opens(id, this.#wake(entry));
+  }
+
+  /** Who calls while a session is being woken, or its next life begins, waits for that: its journal has one writer. */
+  opens(id: SessionId, work: Promise<Session>): Promise<Session> {
+    const opening = work.finally(() => this.#waking.delete(id));
     this.#waking.set(id, opening);
     return opening;
   }
@@ -233,9 +238,9 @@ export class Host {
 
   async #rest(session: Session): Promise<void> {
     try {
-      await session.rest(new SessiondError("shutting_down"));
-      await (await this.#credentials.get(session.id))?.tokens.writeUse();
-      await session.log.close();
+      // Whatever fails, its files are let go of: the next call opens them again.
+      await session.rest(new SessiondError("shutting_down")).finally(() => session.log.close());
+      await this.#writeUse(session.id);
       await this.resting.left(session);
       // A parked turn must not wait for somebody to call: the next start opens its session, and who watches sees that it waits.
       if (session.log.room.fault === undefined && session.state.turn === null) await this.options.store.unmarkOpen(session.id);
@@ -243,6 +248,14 @@ export class Host {
       this.options.report(error);
     }
     this.#tell({ type: "session_resting", session_id: session.id });
+  }
+
+  /** Best effort: the tokens stay in memory, and know it there. */
+  async #writeUse(id: SessionId): Promise<void> {
+    await this.#loaded
+      .get(id)
+      ?.tokens.writeUse()
+      .catch((error: unknown) => this.options.report(error));
   }
 
   #tell(event: HostEvent): void {
@@ -368,12 +381,12 @@ export class Host {
     await this.options.registry.change(session.id, { stopped: true, life });
     this.#awake.delete(session.id);
     if (untold) this.#tell({ type: "session_stopped", session_id: session.id });
-    await (await this.#credentials.get(session.id))?.tokens.writeUse();
-    await this.resting.left(session);
-    await this.options.store.unmarkOpen(session.id);
     void session.log.room
       .unread()
       .then(() => session.log.close())
       .catch((error: unknown) => this.options.report(error));
+    await this.#writeUse(session.id);
+    await this.resting.left(session);
+    await this.options.store.unmarkOpen(session.id);
   }
 }

@@ -133,12 +133,12 @@ export class Starts {
     if (current === undefined) throw new SessiondError("not_found", { what: "session" });
     let begins = current.stopped;
     const session = begins
-      ? await this.#nextLife(current, options)
+      ? await this.#begin(current, options)
       : await this.#host.session(current.id).catch((error: unknown) => {
           // So its journal says, which knows better than the registry.
           if (!isSessiondError(error, "session_stopped")) throw error;
           begins = true;
-          return this.#nextLife(this.#host.entry(entry.id) ?? current, options);
+          return this.#begin(this.#host.entry(entry.id) ?? current, options);
         });
     const { tokens, file } = await this.#host.credentials(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
@@ -150,6 +150,10 @@ export class Starts {
     const info = session.info();
     const differs = begins ? [] : differing(options, info, file.data.env);
     return { session: info, token: minted.token, token_id: minted.record.token_id, created: begins || (unseen.length > 0 && tokenLabel !== "start"), differs };
+  }
+
+  #begin(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
+    return this.#host.opens(entry.id, this.#nextLife(entry, options));
   }
 
   async #nextLife(entry: RegistryEntry, options: LifeOptions): Promise<Session> {

@@ -131,7 +131,11 @@ async function clear({ disk, directory }: Place, found: Found, options: OpenOpti
   for (const after of found.malformed) {
     const path = segmentPath(directory, after);
     const file = await disk.open(path, "read");
-    epoch = await highestEpoch(file, 0, Math.max(epoch, found.header.epochs.at(-1)?.epoch ?? 0)).finally(() => file.close());
+    try {
+      epoch = await highestEpoch(file, 0, Math.max(epoch, found.header.epochs.at(-1)?.epoch ?? 0));
+    } finally {
+      await file.close();
+    }
     const kept = `${path}.damaged-${options.now()}`;
     await disk.rename(path, kept);
     options.setAside(kept, "the head of a journal's segment cannot be read; what came before it was kept in use");

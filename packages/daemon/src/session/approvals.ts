@@ -15,7 +15,7 @@ import type { Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import type { ApprovalOutcome } from "./decided.ts";
 import { PolicyTimer } from "./policy.ts";
-import { allows, isSameRule, optionsFor, rememberable, ruleFor, ruleOf, type Remembered, type WorkdirAnswers } from "./rules.ts";
+import { allows, isSameRule, optionsFor, rememberable, optionOf, ruleFor, ruleOf, type Remembered, type WorkdirAnswers } from "./rules.ts";
 
 /**
  * Questions that wait for a person, or for a rule, or for their time to be up. The question itself
@@ -84,7 +84,7 @@ export class Approvals {
       const approvalId = this.#raise(turnId, { ...question, pattern });
       if (rule === undefined) return this.#wait(approvalId);
       // In the same step, so that nobody is shown it as open.
-      this.#host.apply({ type: "approval_resolved", approval_id: approvalId, cause: "rule", rule_id: rule.rule_id });
+      this.#host.apply({ type: "approval_resolved", approval_id: approvalId, cause: "rule", rule_id: rule.rule_id, option_id: optionOf(rule) });
       return rule.effect === "allow" ? Promise.resolve({ allowed: true, digest: question.digest }) : refused(refusals.rule);
     } catch (error) {
       if (!isSessiondError(error, "limit_reached")) throw error;

@@ -50,6 +50,9 @@ export const isSameRule = (one: Rule, other: Rule): boolean =>
   one.tool === other.tool &&
   isSamePattern(one.pattern, other.pattern);
 
+/** The answer that was remembered, as the option that gave it. */
+export const optionOf = ({ effect, scope }: Rule): string => (effect === "reject" ? "reject_always" : scope === "workdir" ? "allow_always" : `allow_${scope}`);
+
 function isSamePattern(one: RulePattern, other: RulePattern): boolean {
   if (one.type === "path") return other.type === "path" && one.path === other.path;
   return other.type === "command" && one.command === other.command && one.directory === other.directory;

@@ -137,6 +137,11 @@ export class SessionLog {
     return this.#journal.drained();
   }
 
+  /** Resolves when nothing of this log touches its files any more, a compaction either; they can still be read. */
+  settled(): Promise<void> {
+    return this.#journal.settled();
+  }
+
   /**
    * Take the journal up again after a fault; on success nothing is decided that is not shown.
    *

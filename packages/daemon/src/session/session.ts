@@ -1,4 +1,13 @@
-import { SessiondError, type Actor, type EventOf, type Limits, type SessionEvent, type SessionInfo, type SessionState, type VerbOutput } from "@sessiond/shared";
+import {
+  SessiondError,
+  type Actor,
+  type EventOf,
+  type Limits,
+  type SessionEvent,
+  type SessionInfo,
+  type SessionState,
+  type VerbOutput,
+} from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
 import { Approvals, type GivenAnswer } from "./approvals.ts";
@@ -238,6 +247,7 @@ export class Session {
     this.#retired = true;
     this.#retry?.();
     this.log.room.end("complete");
+    await this.log.settled();
     await this.#turns.closeAgent();
     return { seq, life };
   }

@@ -60,7 +60,8 @@ export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, voi
 
     // What was so when the prompt was taken on may be otherwise by now: another model, a daemon without the key.
     const missing = world.unavailable();
-    if (missing !== null) return yield end("failed", { code: "agent_unavailable", message: new SessiondError("agent_unavailable", { reason: missing }).message });
+    if (missing !== null)
+      return yield end("failed", { code: "agent_unavailable", message: new SessiondError("agent_unavailable", { reason: missing }).message });
 
     turn.takeSteering();
     const outcome = yield* askModel(transcript, world);
