@@ -56,7 +56,12 @@ const open = async (real: Real, name: string, role: "driver" | "viewer", extra: 
 };
 
 const step = (name: string, expect: Step["expect"], act: Step["act"]): Step => ({ name, expect, act, [fc.toStringMethod]: () => name });
-const who = fc.constantFrom(...names);
+/** Mostly who begins as the driver, so that most calls get past the gate. */
+const who = fc.oneof(
+  { weight: 5, arbitrary: fc.constant(names[0]) },
+  { weight: 3, arbitrary: fc.constant(names[1]) },
+  { weight: 1, arbitrary: fc.constant(names[2]) },
+);
 
 const attachAs = (name: string, how: "viewer" | "driver" | "fallback" | "force"): Step =>
   step(
@@ -361,7 +366,7 @@ const configure = fc
     name: who,
     title: fc.constantFrom("one", "two", null),
     model: fc.constantFrom(undefined, "other", "no such model"),
-    ms: fc.constantFrom(undefined, 5_000, 20_000),
+    ms: fc.constantFrom(undefined, 5_000, 20_000, 20_000),
   })
   .map(({ name, title, model: wanted, ms }) =>
     step(
@@ -390,9 +395,9 @@ export const codeOf = (error: unknown): string => (error instanceof Error && "co
 /** In about the shares in which they lead somewhere. */
 export const steps = fc.oneof(
   { weight: 4, arbitrary: attach },
-  { weight: 2, arbitrary: drop },
+  { weight: 3, arbitrary: drop },
   { weight: 3, arbitrary: comeBack },
-  { weight: 1, arbitrary: detach },
+  { weight: 2, arbitrary: detach },
   { weight: 2, arbitrary: time },
   { weight: 4, arbitrary: take },
   { weight: 2, arbitrary: yields },
@@ -402,9 +407,9 @@ export const steps = fc.oneof(
   { weight: 2, arbitrary: withdraw },
   { weight: 1, arbitrary: release },
   { weight: 1, arbitrary: interrupt },
-  { weight: 4, arbitrary: ask },
+  { weight: 6, arbitrary: ask },
   { weight: 5, arbitrary: approve },
   { weight: 3, arbitrary: agentEnds },
   { weight: 2, arbitrary: steering },
-  { weight: 2, arbitrary: configure },
+  { weight: 4, arbitrary: configure },
 );

@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { formatToken, limits } from "@sessiond/shared";
 import { ask, commandIn, outcome, shownTo, turnOf } from "../support/asking.ts";
@@ -162,7 +164,7 @@ test("B14 nobody acts as driver after the frame with which the wheel went elsewh
   }
 });
 
-test("B4 what a token of a session at rest was used for last is known after a restart, however shortly before that was", async () => {
+test("B4 when the token of a session at rest was used last is known after a restart, however shortly before that was", async () => {
   const day = limits.start_token_idle_ms;
   const rig = await Rig.start({ limits: { unused_delete_ms: 1e12 } });
   const use = (at: Rig) => at.daemon.call("authorize", { session_id: at.sessionId }, { token: at.token });
@@ -170,6 +172,8 @@ test("B4 what a token of a session at rest was used for last is known after a re
   rig.clock.advance(limits.rest_after_ms);
   while (rig.daemon.host.inMemory(rig.sessionId) !== undefined) await new Promise((resolve) => setImmediate(resolve));
   await use(rig);
+  const stored = () => readFile(join(dirname(rig.journalPath), "session.json"), "utf8");
+  while (!(await stored()).includes(`"last_used_at":${rig.clock.now()}`)) await new Promise((resolve) => setImmediate(resolve));
   rig.clock.advance(written - 1_000);
   await use(rig);
   await rig.daemon.stop(0);

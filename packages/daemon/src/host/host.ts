@@ -226,8 +226,14 @@ export class Host {
     await within(clock, limits.rest_wait_ms, Promise.allSettled([...this.#waking.values(), this.resting.settled()]));
     await Promise.all(this.awake.map((session) => session.quiesce(waitMs)));
     // A disk that hangs keeps its session marked open: the next start does what it does after a crash.
-    await within(clock, limits.rest_wait_ms, Promise.all(this.awake.map((session) => this.#rest(session))));
+    await within(clock, limits.rest_wait_ms, Promise.all([...this.awake.map((session) => this.#rest(session)), ...this.#writeUses()]));
     this.room.end(new SessiondError("shutting_down"));
+  }
+
+  /** Last uses of the tokens of those that are at rest, or stopped: a token that was used a moment ago must not look idle after a restart. */
+  #writeUses(): Promise<void>[] {
+    const others = [...this.#loaded].filter(([id]) => !this.#awake.has(id));
+    return others.map(([, { tokens }]) => tokens.writeUse().catch((error: unknown) => this.options.report(error)));
   }
 
   /** Put one to rest that is idle; nobody may be at work on it. */
