@@ -10,9 +10,10 @@ const queued = (held: boolean) => ({
   by,
   held,
   when_busy: "queue" as const,
+  seq: 1,
   at: 1,
 });
-const turn = { turn_id: turnId, prompt_ids: [], started_at: 1 };
+const turn = { turn_id: turnId, prompt_ids: [], started_at: 1, seq: 1, model: "m" };
 
 describe("B24 a session is idle", () => {
   test("when no turn runs and what is queued is held, also after a turn that failed", () => {

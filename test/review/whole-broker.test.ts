@@ -4,7 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import { formatToken, limits } from "@sessiond/shared";
 import { ask, commandIn, outcome, shownTo, turnOf } from "../support/asking.ts";
 import { House } from "../support/built-in-session.ts";
-import { endRigs, Rig } from "../support/session-rig.ts";
+import { endRigs, promptId, Rig, seatSecret } from "../support/session-rig.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 
 /** What a reader of the whole broker found: decisions that rest on what was so before a wait. */
@@ -180,4 +180,49 @@ test("B4 when the token of a session at rest was used last is known after a rest
   const again = await Rig.restart(rig.daemon.root, rig);
   again.clock.advance(day - 1_000);
   await use(again);
+});
+
+test("B19 what steered a turn that is over runs by itself, also when a restart finds a later turn that waits", async () => {
+  const rig = await Rig.start();
+  const secret = seatSecret("editor");
+  const driver = await rig.driver("editor", { secret });
+  const { turn_id = "" } = await driver.prompt("first");
+  await rig.kind.turn();
+  const id = promptId();
+  await driver.prompt("steer the first", { id, whenBusy: "steer" });
+  await rig.interrupt(turn_id);
+  await driver.prompt("second");
+  const second = await rig.kind.turn();
+  await second.call("c1");
+  void second.ask("c1");
+  await driver.question();
+
+  const after = await rig.crash();
+  const back = await after.driver("editor", { secret });
+  const parked = await after.kind.turn();
+  await back.release();
+  expect(parked.takeSteering()).toBe(0);
+  parked.end();
+  expect((await after.kind.turn()).text).toBe("steer the first");
+});
+
+test("B44 a turn that is taken up after a restart ends with the model that it began with; the next has the new one", async () => {
+  const rig = await Rig.start();
+  const secret = seatSecret("editor");
+  const driver = await rig.driver("editor", { secret });
+  await driver.prompt("work");
+  const turn = await rig.kind.turn();
+  await turn.call("c1");
+  void turn.ask("c1");
+  await driver.question();
+  await rig.daemon.call("configure_session", { session_id: rig.sessionId, model: "other" }, driver.auth);
+
+  const after = await rig.crash();
+  const back = await after.driver("editor", { secret });
+  const parked = await after.kind.turn();
+  expect([turn.context.model, parked.context.model]).toEqual(["script", "script"]);
+  parked.end();
+  await back.until((seat) => seat.state.turn === null);
+  await back.prompt("more");
+  expect((await after.kind.turn()).context.model).toBe("other");
 });

@@ -80,7 +80,7 @@ export const seat = z.strictObject({
 export const driverRequest = z.strictObject({ seat_id: seatId, label, at: millis, lapses_at: millis });
 
 /** `when_busy`: how it was sent; of those not held, `interrupt` runs first, then `steer`, then `queue`. */
-export const queuedPrompt = z.strictObject({ prompt_id: promptId, parts: promptParts, by: actor, held: z.boolean(), when_busy: whenBusy, at: millis });
+export const queuedPrompt = z.strictObject({ prompt_id: promptId, parts: promptParts, by: actor, held: z.boolean(), when_busy: whenBusy, seq, at: millis });
 
 export const approvalOption = z.strictObject({
   option_id: z.string().min(1),
@@ -145,7 +145,8 @@ export const openCall = z.strictObject({
 /** A file that a completed call of kind `edit` wrote; the newest call counts. */
 export const touchedFile = z.strictObject({ path: z.string(), kind: toolKind, tool_call_id: z.string().min(1), at: millis });
 
-export const turn = z.strictObject({ turn_id: turnId, prompt_ids: z.array(promptId), started_at: millis });
+/** `seq` of its `turn_started`; `model`: the one it began with, and ends with. */
+export const turn = z.strictObject({ turn_id: turnId, prompt_ids: z.array(promptId), started_at: millis, seq, model: z.string() });
 export const endedTurn = z.strictObject({ turn_id: turnId, stop_reason: stopReason, error: failure.optional(), ended_at: millis });
 
 /** Why a session cannot write; a field of snapshots, batches and `session_info`, never of the journal. */

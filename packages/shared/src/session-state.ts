@@ -117,7 +117,7 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
     case "prompt_accepted":
       return {
         ...state,
-        queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, when_busy: event.when_busy, at }],
+        queue: [...state.queue, { prompt_id: event.prompt_id, parts: event.parts, by: event.by, held: false, when_busy: event.when_busy, seq, at }],
       };
     case "prompt_edited":
       return { ...state, queue: state.queue.map((prompt) => (prompt.prompt_id === event.prompt_id ? { ...prompt, parts: event.parts } : prompt)) };
@@ -130,7 +130,12 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
     case "queue_released":
       return { ...state, queue: state.queue.map((prompt) => ({ ...prompt, held: event.type === "queue_held" })) };
     case "turn_started":
-      return { ...state, turn: { turn_id: event.turn_id, prompt_ids: event.prompt_ids, started_at: at }, turns: state.turns + 1, calls: [] };
+      return {
+        ...state,
+        turn: { turn_id: event.turn_id, prompt_ids: event.prompt_ids, started_at: at, seq, model: state.model },
+        turns: state.turns + 1,
+        calls: [],
+      };
     case "turn_ended":
       return endTurn(state, event, at, seq);
     case "agent_message_chunk":

@@ -244,8 +244,12 @@ export class Host {
 
   async #rest(session: Session): Promise<void> {
     try {
-      // Whatever fails, its files are let go of: the next call opens them again.
-      await session.rest(new SessiondError("shutting_down")).finally(() => session.log.close());
+      try {
+        await session.rest(new SessiondError("shutting_down"));
+      } finally {
+        // Whatever fails, its files are let go of: the next call opens them again.
+        await session.log.close();
+      }
       await this.#writeUse(session.id);
       await this.resting.left(session);
       // A parked turn must not wait for somebody to call: the next start opens its session, and who watches sees that it waits.

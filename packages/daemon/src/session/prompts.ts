@@ -30,8 +30,9 @@ export function nextPrompt(state: SessionState): QueuedPrompt | undefined {
   return ready.find((prompt) => prompt.when_busy === "interrupt") ?? ready.find(steers) ?? ready[0];
 }
 
-/** Prompts that the running turn takes in at its next step, in their order. */
-export const steering = (state: SessionState): QueuedPrompt[] => state.queue.filter((prompt) => !prompt.held && steers(prompt));
+/** Prompts that the running turn takes in at its next step, in their order: those that came while it ran. What steered an earlier one runs by itself. */
+export const steering = ({ queue, turn }: SessionState): QueuedPrompt[] =>
+  queue.filter((prompt) => turn !== null && !prompt.held && steers(prompt) && prompt.seq > turn.seq);
 
 const steers = (prompt: QueuedPrompt): boolean => prompt.when_busy === "steer";
 

@@ -60,11 +60,11 @@ export class Turns {
     await Promise.resolve();
   }
 
-  /** The agent of the next turn, made when it is first needed; another one when the model was changed. */
-  ready(): Agent {
+  /** The agent of a turn, the next unless another's model is given; made when it is first needed, and another one when the model was changed. */
+  ready(model = this.#state.model): Agent {
     const kind = this.#host.kinds.get(this.#state.agent);
     if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.#state.agent}` });
-    const { workdir, model } = this.#state;
+    const { workdir } = this.#state;
     if (this.#agent !== null && this.#model !== model) this.#letGo(this.#agent);
     this.#model = model;
     this.#agent ??= kind.create({ sessionId: this.#host.id, workdir, model, env: this.#host.env(), transcript: () => this.#host.log.transcript() });
@@ -76,11 +76,9 @@ export class Turns {
     const prompt = this.#state.queue.find((queued) => queued.prompt_id === promptId);
     if (prompt === undefined || !this.#host.mayBegin()) return;
     const turnId = mintId("trn");
-    // What steered a turn that is over runs by itself, as it would without this one.
-    const earlier = new Set(this.#state.queue.map((queued) => queued.prompt_id));
     this.#host.apply({ type: "turn_started", turn_id: turnId, prompt_ids: [prompt.prompt_id] });
     this.#host.apply({ type: "prompt_delivered", prompt_id: prompt.prompt_id, turn_id: turnId });
-    this.#run(turnId, (agent, turn) => agent.prompt(prompt.parts, turn), earlier);
+    this.#run(turnId, (agent, turn) => agent.prompt(prompt.parts, turn));
   }
 
   /** What a start after a crash does with the turn that it finds: take it up if it only waits for answers, else end it. */
@@ -91,8 +89,9 @@ export class Turns {
     else this.#close(turn.turn_id, { stop_reason: "interrupted" }, "restart", unrun.shutdown);
   }
 
-  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentEvent>, earlier: ReadonlySet<string> = new Set()): void {
-    const agent = this.ready();
+  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentEvent>): void {
+    // A turn that is taken up again ends with the model that it began with.
+    const agent = this.ready(this.#state.turn?.model);
     const { clock, limits, log, approvals } = this.#host;
     const running = new RunningTurn(
       {
@@ -108,7 +107,7 @@ export class Turns {
             : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] }),
         steer: () => {
           if (this.#running !== running || !this.#host.writable()) return 0;
-          const prompts = steering(this.#state).filter(({ prompt_id }) => !earlier.has(prompt_id));
+          const prompts = steering(this.#state);
           for (const { prompt_id } of prompts) this.#host.apply({ type: "prompt_delivered", prompt_id, turn_id: turnId });
           return prompts.length;
         },
@@ -158,7 +157,7 @@ export class Turns {
   /** True when the turn does nothing but wait for answers, and its agent can take it up again. */
   parkable(): boolean {
     const turn = this.#state.turn;
-    if (turn === null || !this.#host.kinds.has(this.#state.agent) || !this.ready().capabilities.park) return false;
+    if (turn === null || this.#host.kinds.get(this.#state.agent)?.info().capabilities.park !== true) return false;
     const { calls, approvals } = this.#state;
     return calls.length > 0 && calls.every((call) => call.status === "pending" && approvals.some((approval) => approval.tool_call_id === call.tool_call_id));
   }
