@@ -159,6 +159,8 @@ export class BrokerModel {
     this.#clocks();
   }
   setPolicy(policy: Policy): void {
+    // The same one again begins no clock anew.
+    if (JSON.stringify(policy) === JSON.stringify(this.policy)) return;
     this.policy = policy;
     for (const question of this.questions) question.remaining = question.dueAt = null;
     this.#clocks();
