@@ -27,7 +27,8 @@ test("B36 B38 a stop whose sync failed leaves nothing behind that touches the ne
   const acknowledged = await rig.lines();
   // The first life's own try to reopen would fall due here.
   rig.clock.advance(60_000);
-  await seat.prompt("and again");
+  // It would read directory and journal before it cuts: as many steps of the disk, and more, pass here.
+  for (let again = 0; again < 20; again++) await seat.prompt(`and again ${again}`);
   expect((await rig.lines()).slice(0, acknowledged.length)).toEqual(acknowledged);
   expect((await rig.crash()).sessionId).toBe(rig.sessionId);
 });
