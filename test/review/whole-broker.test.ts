@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterEach, expect, test } from "vitest";
@@ -170,10 +171,13 @@ test("B4 when the token of a session at rest was used last is known after a rest
   const use = (at: Rig) => at.daemon.call("authorize", { session_id: at.sessionId }, { token: at.token });
   const written = limits.token_use_written_ms;
   rig.clock.advance(limits.rest_after_ms);
-  while (rig.daemon.host.inMemory(rig.sessionId) !== undefined) await new Promise((resolve) => setImmediate(resolve));
+  // Its last step: what it writes down of the tokens' use is on disk then.
+  while (existsSync(join(rig.daemon.root, "state/sessiond/open", rig.sessionId))) await new Promise((resolve) => setImmediate(resolve));
   await use(rig);
   const stored = () => readFile(join(dirname(rig.journalPath), "session.json"), "utf8");
   while (!(await stored()).includes(`"last_used_at":${rig.clock.now()}`)) await new Promise((resolve) => setImmediate(resolve));
+  // Its turn comes when that write is over, not only seen: until then a use begins another.
+  await rig.daemon.call("mint_token", { session_id: rig.sessionId, right: "view", label: "behind it" }, { host_key: rig.daemon.hostKey });
   rig.clock.advance(written - 1_000);
   await use(rig);
   await rig.daemon.stop(0);
