@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import type { Auth, VerbName } from "@sessiond/shared";
+import { staysAtRest } from "../../packages/client/src/wait-by-watching.ts";
 import { reached } from "../../packages/client/src/wait.ts";
 import { seatId, stateAt, turnId } from "../support/wire-peer.ts";
 
@@ -51,4 +53,39 @@ test("B2 what a wait gives has no input of any question", () => {
   const facts = reached("approval", stateAt(1, { approvals: [approval] }));
   expect(facts?.approvals).toEqual([{ approval_id: approval.approval_id, tool: "shell", asked_at: 1 }]);
   expect(JSON.stringify(facts)).not.toContain("secret");
+});
+
+describe("B24 B40 a session at rest is idle", () => {
+  const sessionId = `ses_${"S".repeat(22)}`;
+  const status = (boot_id: string, ready = true, draining = false) => ({ pid: 1, boot_id, ready, draining });
+  const resting = { sessions: [{ session_id: sessionId }], next: null };
+  /** Asks a daemon that gives these answers, one after the other. */
+  const asked = async (...replies: object[]): Promise<{ idle: boolean; asked: VerbName[] }> => {
+    const verbs: VerbName[] = [];
+    const call = (verb: VerbName) => {
+      verbs.push(verb);
+      const reply = replies.shift();
+      return reply === undefined ? Promise.reject(new Error("asked once too often")) : Promise.resolve(reply);
+    };
+    const calls = { call } as unknown as Parameters<typeof staysAtRest>[0]["calls"];
+    const idle = await staysAtRest({ calls, auth: {} as Auth, sessionId }, "/w", new AbortController().signal);
+    expect(replies).toEqual([]);
+    return { idle, asked: verbs };
+  };
+
+  test("when one daemon that neither begins nor leaves says so", async () => {
+    expect((await asked(status("a"), resting, status("a"))).idle).toBe(true);
+    expect((await asked(status("a"), { sessions: [], next: "p2" }, resting, status("a"))).idle).toBe(true);
+    expect((await asked(status("a"), { sessions: [], next: null }, status("a"))).idle).toBe(false);
+  });
+
+  test("and not when it was put there by a daemon that left: the next may wake it", async () => {
+    expect((await asked(status("a"), resting, status("b"))).idle).toBe(false);
+  });
+
+  test("nor before a daemon that begins has opened what it found, or one that leaves has gone", async () => {
+    const { idle, asked: verbs } = await asked(status("a", true, true), status("b", false), status("b"), resting, status("b"));
+    expect(idle).toBe(true);
+    expect(verbs).toEqual(["daemon_status", "daemon_status", "daemon_status", "list_sessions", "daemon_status"]);
+  });
 });

@@ -6,7 +6,12 @@ import { SessionWatch } from "./session-watch.ts";
 import { reached, type SessionFacts, type WaitGoal, type WaitLimits } from "./wait.ts";
 import type { WatchedSession } from "./watched-session.ts";
 
-export interface Waiting {
+/** What can be asked; a connection, and nothing else of it. */
+export interface Asking {
+  readonly calls: Pick<Connection, "call">;
+}
+
+export interface Waiting extends Asking {
   readonly calls: Connection;
   /** The host key. */
   readonly auth: Auth;
@@ -46,7 +51,7 @@ async function look({ calls, auth, sessionId, goal }: Waiting, found: WatchedSes
     throw new SessiondError("session_stopped");
   }
   if (goal === "stopped") return null;
-  if (life_state === "resting") return goal === "idle" && (await staysAtRest({ calls, auth, sessionId, goal }, workdir, signal)) ? atRest : null;
+  if (life_state === "resting") return goal === "idle" && (await staysAtRest({ calls, auth, sessionId }, workdir, signal)) ? atRest : null;
   const worthAsking = goal === "idle" ? status === "idle" || status === "error" : approvals.length > 0;
   if (!worthAsking) return null;
   return reached(goal, await untilAnswered(() => calls.call("session_info", { session_id }, auth, { signal }), { signal }));
@@ -56,7 +61,11 @@ async function look({ calls, auth, sessionId, goal }: Waiting, found: WatchedSes
  * A daemon that is leaving puts to rest what another one will wake, and one that has just begun
  * has not yet woken what had work: rest is idleness only between the two.
  */
-async function staysAtRest({ calls, auth, sessionId }: Waiting, workdir: string, signal: AbortSignal): Promise<boolean> {
+export async function staysAtRest(
+  { calls, auth, sessionId }: Pick<Waiting, "auth" | "sessionId"> & Asking,
+  workdir: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   const before = await untilReady(calls, auth, signal);
   let atRest = false;
   let from: string | undefined;
@@ -71,7 +80,7 @@ async function staysAtRest({ calls, auth, sessionId }: Waiting, workdir: string,
 }
 
 /** @returns the status of a daemon that has opened all that it found, and is not leaving */
-export async function untilReady(calls: Connection, auth: Auth, signal: AbortSignal): Promise<VerbOutput<"daemon_status">> {
+export async function untilReady(calls: Asking["calls"], auth: Auth, signal: AbortSignal): Promise<VerbOutput<"daemon_status">> {
   const backoff = new Backoff();
   for (;;) {
     const status = await untilAnswered(() => calls.call("daemon_status", {}, auth, { signal }), { signal });
