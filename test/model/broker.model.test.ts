@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import type { SessionInfo } from "@sessiond/shared";
+import { amount } from "../support/amount.ts";
 import { endRigs, eventsOf, Rig } from "../support/session-rig.ts";
 import { type Before, beginning, codeOf, type Real, type Step, steps } from "./broker-commands.ts";
 import { BrokerModel, queueMax } from "./broker-model.ts";
@@ -12,7 +13,7 @@ import { BrokerModel, queueMax } from "./broker-model.ts";
  * SESSIOND_STEPS sets how many steps (about 1,000 unless told; `.ci/run` does 6,000),
  * SESSIOND_SEED the seed; a failure prints both with the shortest sequence that fails.
  */
-const wanted = Number(process.env["SESSIOND_STEPS"] ?? 1_000);
+const wanted = amount(1_000, 6_000, "SESSIOND_STEPS");
 const seed = Number(process.env["SESSIOND_SEED"] ?? Date.now() % 1_000_000_000);
 const length = 60;
 const hits = new Map<string, number>();

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { amount } from "../support/amount.ts";
 import { DaemonHome } from "../support/daemon-home.ts";
 import { KilledSession, phases, type Phase } from "../support/killed-session.ts";
 import { seededChance } from "../support/chance.ts";
@@ -7,7 +8,7 @@ import { seededChance } from "../support/chance.ts";
  * kill -9 of the daemon, again and again, under one session with a driver and two viewers that go on by themselves.
  * SESSIOND_KILLS says how often; SESSIOND_SEED repeats the instants of an earlier run, as far as machines do.
  */
-const kills = Number(process.env["SESSIOND_KILLS"] ?? 12);
+const kills = amount(12, 50, "SESSIOND_KILLS");
 const seed = Number(process.env["SESSIOND_SEED"] ?? Date.now() % 1_000_000);
 /** Of `kills`, at least so many in each phase, by what was seen and not by what was aimed at. */
 const least = Math.floor(kills / 10);
