@@ -1,7 +1,10 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { removeRoot, startTestDaemon, type TestDaemon } from "../../packages/daemon/src/testing.ts";
 import { StepwiseDisk, type Failure } from "../support/stepwise-disk.ts";
 import { hostAuth, idOf, makeWorkdir } from "../support/gate-world.ts";
+import { TrappedDisk } from "../support/trapped-disk.ts";
 
 let disk: StepwiseDisk;
 let daemon: TestDaemon;
@@ -186,4 +189,24 @@ test("B38 a next life that the disk refused begins when it is tried again, also 
     const { life_state } = await daemon.call("session_info", { session_id }, owner());
     if (life_state === "live") await daemon.call("stop", { session_id }, owner());
   });
+});
+
+test("B40 a creation under way while the daemon drains is answered, and its session put to rest like the others", async () => {
+  const held = new TrappedDisk();
+  const draining = await startTestDaemon({ disk: held });
+  try {
+    const first = held.hold("write", "journal");
+    const created = draining.call("start_session", { ...request(), workdir: await makeWorkdir(draining) }, hostAuth(draining));
+    await first.reached;
+    const stopped = draining.stop(0);
+    first.release();
+    const { session } = await created;
+    await stopped;
+    expect(await readdir(join(draining.root, "state/sessiond/open"))).toEqual([]);
+    const again = await startTestDaemon({ root: draining.root });
+    expect(again.host.list()).toMatchObject([{ session_id: session.session_id, life_state: "resting" }]);
+    await again.stop(0);
+  } finally {
+    await removeRoot(draining.root);
+  }
 });

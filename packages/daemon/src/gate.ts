@@ -1,5 +1,6 @@
 import { SessiondError, type Gate, type GateWord, type Row, type Seat, type TokenRecord } from "@sessiond/shared";
-import type { Credentials, Host } from "./host/host.ts";
+import type { Credentials } from "./host/credentials.ts";
+import type { Host } from "./host/host.ts";
 import type { RegistryEntry } from "./host/registry.ts";
 import type { HostKey } from "./keys.ts";
 import type { Session } from "./session/session.ts";
@@ -133,7 +134,7 @@ export class GateKeeper {
     await this.#host.settled(sessionId);
     const entry = this.#host.entry(sessionId);
     if (entry === undefined) throw new SessiondError("unauthenticated");
-    const credentials = await this.#host.credentials(entry);
+    const credentials = await this.#host.credentials.of(entry);
     const token = credentials.tokens.verify(secret);
     if (token === null) throw new SessiondError("unauthenticated");
     const now = this.#host.life(entry);

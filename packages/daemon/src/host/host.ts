@@ -4,6 +4,7 @@ import { within, type Clock } from "../clock.ts";
 import { Session } from "../session/session.ts";
 import { SessionLog, type SessionFacts } from "../session/session-log.ts";
 import { changes, seenOf } from "./changes.ts";
+import { SessionCredentials } from "./credentials.ts";
 import type { DurableStore } from "./durable-store.ts";
 import { HostRoom } from "./host-room.ts";
 import { Leases } from "./leases.ts";
@@ -14,7 +15,6 @@ import { Resting } from "./resting.ts";
 import { Serial } from "./serial.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Store } from "./store.ts";
-import { Tokens } from "./tokens.ts";
 import type { WorkdirRules } from "./workdir.ts";
 
 /**
@@ -39,12 +39,6 @@ export interface HostOptions {
   note(what: string, about: Readonly<Record<string, unknown>>): void;
 }
 
-/** What the gate asks about a session, awake or not. */
-export interface Credentials {
-  readonly file: DurableStore<SessionFile>;
-  readonly tokens: Tokens;
-}
-
 export class Host {
   readonly options: HostOptions;
   draining = false;
@@ -52,10 +46,9 @@ export class Host {
   /** Opened or being opened, and not adopted yet: they count too. */
   readonly #opening = new Set<SessionId>();
   readonly #waking = new Map<SessionId, Promise<Session>>();
-  readonly #credentials = new Map<SessionId, Promise<Credentials>>();
-  readonly #loaded = new Map<SessionId, Credentials>();
   /** Open when the daemon last ended, and not to be opened by this one; with what the disk said. */
   readonly unopened = new Map<SessionId, string>();
+  readonly credentials: SessionCredentials;
   readonly room: HostRoom;
   readonly leases = new Leases();
   readonly resting: Resting;
@@ -64,6 +57,8 @@ export class Host {
 
   constructor(options: HostOptions) {
     this.options = options;
+    const onEnded = (id: SessionId, tokenIds: readonly string[], why: SessiondError) => this.#awake.get(id)?.seats.tokensEnded(tokenIds, why);
+    this.credentials = new SessionCredentials({ ...options, onEnded });
     this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: () => this.list() });
     this.resting = new Resting(this);
   }
@@ -114,33 +109,12 @@ export class Host {
     return session === undefined ? { life: entry.life, stopped: entry.stopped } : { life: session.state.life, stopped: !session.live };
   }
 
-  /** The session's tokens, if they are in memory, are those of a session that does not exist. */
-  forgetCredentials(id: SessionId): void {
-    this.#credentials.delete(id);
-    this.#loaded.delete(id);
-  }
-
   /** It was deleted: the registry does not know it any more. */
   forget({ id, workdir }: RegistryEntry): void {
-    this.forgetCredentials(id);
+    this.credentials.forget(id);
     this.unopened.delete(id);
     this.options.note("deleted a session that was never used", { session: id, workdir });
     this.room.publish(workdir, { type: "session_deleted", session_id: id });
-  }
-
-  /** Its credentials, where they are in memory. */
-  loaded(id: SessionId): Credentials | undefined {
-    return this.#loaded.get(id);
-  }
-
-  credentials(entry: RegistryEntry): Promise<Credentials> {
-    let loading = this.#credentials.get(entry.id);
-    if (loading === undefined) {
-      loading = this.#loadCredentials(entry);
-      this.#credentials.set(entry.id, loading);
-      loading.catch(() => this.#credentials.delete(entry.id));
-    }
-    return loading;
   }
 
   /**
@@ -205,7 +179,7 @@ export class Host {
 
   /** What `session_info` tells that is not in the journal. */
   async facts(entry: RegistryEntry): Promise<SessionFacts> {
-    return this.#factsOf(entry, (await this.credentials(entry)).file.data);
+    return this.#factsOf(entry, (await this.credentials.of(entry)).file.data);
   }
 
   /** True when the token has a seat in the session, connected or in its grace. */
@@ -226,14 +200,9 @@ export class Host {
     await within(clock, limits.rest_wait_ms, Promise.allSettled([...this.#waking.values(), this.resting.settled()]));
     await Promise.all(this.awake.map((session) => session.quiesce(waitMs)));
     // A disk that hangs keeps its session marked open: the next start does what it does after a crash.
-    await within(clock, limits.rest_wait_ms, Promise.all([...this.awake.map((session) => this.#rest(session)), ...this.#writeUses()]));
+    const uses = this.credentials.writeUses((id) => this.#awake.has(id));
+    await within(clock, limits.rest_wait_ms, Promise.all([...this.awake.map((session) => this.#rest(session)), uses]));
     this.room.end(new SessiondError("shutting_down"));
-  }
-
-  /** Last uses of the tokens of those that are at rest, or stopped: a token that was used a moment ago must not look idle after a restart. */
-  #writeUses(): Promise<void>[] {
-    const others = [...this.#loaded].filter(([id]) => !this.#awake.has(id));
-    return others.map(([, { tokens }]) => tokens.writeUse().catch((error: unknown) => this.options.report(error)));
   }
 
   /** Put one to rest that is idle; nobody may be at work on it. */
@@ -250,7 +219,7 @@ export class Host {
         // Whatever fails, its files are let go of: the next call opens them again.
         await session.log.close();
       }
-      await this.#writeUse(session.id);
+      await this.credentials.writeUse(session.id);
       await this.resting.left(session);
       // A parked turn must not wait for somebody to call: the next start opens its session, and who watches sees that it waits.
       if (session.log.room.fault === undefined && session.state.turn === null) await this.options.store.unmarkOpen(session.id);
@@ -258,14 +227,6 @@ export class Host {
       this.options.report(error);
     }
     this.#tell({ type: "session_resting", session_id: session.id });
-  }
-
-  /** Best effort: the tokens stay in memory, and know it there. */
-  async #writeUse(id: SessionId): Promise<void> {
-    await this.#loaded
-      .get(id)
-      ?.tokens.writeUse()
-      .catch((error: unknown) => this.options.report(error));
   }
 
   #tell(event: HostEvent): void {
@@ -298,16 +259,6 @@ export class Host {
   #factsOf(entry: RegistryEntry, file: SessionFile): SessionFacts {
     const { created_at, stable, workdir } = entry;
     return { created_at, stable, env_names: Object.keys(file.env), rules: [...this.options.remembered.of(workdir).all()] };
-  }
-
-  async #loadCredentials(entry: RegistryEntry): Promise<Credentials> {
-    const file = await this.options.store.sessionFile(entry);
-    const tokens = new Tokens(file, this.options.clock, this.options.limits, (ids, cause) =>
-      this.#awake.get(entry.id)?.seats.tokensEnded(ids, new SessiondError("token_ended", { cause })),
-    );
-    const credentials = { file, tokens };
-    this.#loaded.set(entry.id, credentials);
-    return credentials;
   }
 
   async #wake(entry: RegistryEntry): Promise<Session> {
@@ -360,12 +311,12 @@ export class Host {
     return { session, log, damage };
   }
 
-  async #openFiles(entry: RegistryEntry): Promise<{ file: Credentials["file"]; log: SessionLog; damage: string }> {
+  async #openFiles(entry: RegistryEntry): Promise<{ file: DurableStore<SessionFile>; log: SessionLog; damage: string }> {
     const { store } = this.options;
     await store.markOpen(entry.id);
     // Where somebody removed the folder, the session is an empty one and not a broken one.
     await store.makeSessionDirectory(entry.id);
-    const { file } = await this.credentials(entry);
+    const { file } = await this.credentials.of(entry);
     return { file, ...(await SessionLog.open(store.logOptions(entry.id))) };
   }
 
@@ -395,7 +346,7 @@ export class Host {
       .unread()
       .then(() => session.log.close())
       .catch((error: unknown) => this.options.report(error));
-    await this.#writeUse(session.id);
+    await this.credentials.writeUse(session.id);
     await this.resting.left(session);
     await this.options.store.unmarkOpen(session.id);
   }

@@ -5,6 +5,7 @@ import type { SessionLog } from "../session/session-log.ts";
 import { isSamePolicy } from "../session/settings.ts";
 import type { Host } from "./host.ts";
 import type { RegistryEntry } from "./registry.ts";
+import type { Tokens } from "./tokens.ts";
 import { resolveWorkdir } from "./workdir.ts";
 
 /**
@@ -14,6 +15,8 @@ import { resolveWorkdir } from "./workdir.ts";
 type Started = VerbOutput<"start_session">;
 type LifeOptions = Pick<VerbParsed<"start_session">, "agent" | "model" | "title" | "policy" | "env">;
 type Env = Readonly<Record<string, string>>;
+type Chosen = Pick<LifeOptions, "title" | "policy"> & { readonly agent: string; readonly model: string };
+type Minted = Awaited<ReturnType<Tokens["mint"]>>;
 
 export class Starts {
   readonly #host: Host;
@@ -63,7 +66,7 @@ export class Starts {
     }
   }
 
-  #choose(options: LifeOptions): Pick<LifeOptions, "title" | "policy"> & { agent: string; model: string } {
+  #choose(options: LifeOptions): Chosen {
     const agent = options.agent ?? this.#host.options.defaultAgent;
     const kind = this.#host.options.kinds.get(agent);
     if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
@@ -77,7 +80,7 @@ export class Starts {
   async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string }): Promise<Started> {
     const chosen = this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
-    const { store, clock, registry } = this.#host.options;
+    const { clock } = this.#host.options;
     const entry: RegistryEntry = {
       id: mintId("ses"),
       workdir,
@@ -87,22 +90,34 @@ export class Starts {
       created_at: clock.now(),
       ...(kind.requestId !== undefined && { request_id: kind.requestId }),
     };
+    const made = this.#make(entry, chosen, options.env);
+    // A daemon that drains waits for it, as for every other opening.
+    const session = await this.#host.opens(
+      entry.id,
+      made.then(({ session }) => session),
+    );
+    const { token, record } = (await made).minted;
+    return { session: session.info(), token, token_id: record.token_id, created: true, differs: [] };
+  }
+
+  async #make(entry: RegistryEntry, chosen: Chosen, env: Env = {}): Promise<{ session: Session; minted: Minted }> {
+    const { store, registry } = this.#host.options;
     let log: SessionLog | null = null;
     let committing = false;
     try {
       const opened = await this.#host.open(entry);
       const { session } = opened;
       log = opened.log;
-      const { tokens, file } = await this.#host.credentials(entry);
-      await file.update((data) => void (data.env = { ...options.env }));
-      const minted = await tokens.mint({ right: "control", label: kind.requestId ?? "start", life: 1, origin: "start" });
-      await log.durable(session.begin(workdir, chosen));
+      const { tokens, file } = await this.#host.credentials.of(entry);
+      await file.update((data) => void (data.env = { ...env }));
+      const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start" });
+      await log.durable(session.begin(entry.workdir, chosen));
       committing = true;
       await registry.add(entry);
       this.#host.adopt(session);
-      return { session: session.info(), token: minted.token, token_id: minted.record.token_id, created: true, differs: [] };
+      return { session, minted };
     } catch (error) {
-      this.#host.forgetCredentials(entry.id);
+      this.#host.credentials.forget(entry.id);
       if (log !== null) await this.#host.abandon(entry.id, log);
       // An entry that may have reached the disk must not be left without its folder.
       const withdrawn = !committing || (await this.#withdraw(entry.id));
@@ -140,7 +155,7 @@ export class Starts {
           begins = true;
           return this.#begin(this.#host.entry(entry.id) ?? current, options);
         });
-    const { tokens, file } = await this.#host.credentials(current);
+    const { tokens, file } = await this.#host.credentials.of(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
     const unseen = tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start");
     for (const token of unseen) await tokens.revoke(token.token_id);
@@ -163,7 +178,7 @@ export class Starts {
     try {
       // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
       if (!session.live) {
-        const { file } = await this.#host.credentials(entry);
+        const { file } = await this.#host.credentials.of(entry);
         await file.update((data) => void (data.env = { ...options.env }));
         session.begin(entry.workdir, chosen, entry.life);
       }

@@ -21,7 +21,7 @@ export class Unused {
 
   /** Since when nobody has used it: an empty session's newest frame says when its last seat left. Who was given a token since may be about to come. */
   since(id: SessionId, log: SessionLog): number {
-    const given = (this.#host.loaded(id)?.tokens.list() ?? []).map((token) => token.created_at);
+    const given = (this.#host.credentials.loaded(id)?.tokens.list() ?? []).map((token) => token.created_at);
     return Math.max(log.newestAt, this.#host.entry(id)?.created_at ?? 0, ...given);
   }
 
@@ -86,7 +86,7 @@ export class Unused {
     // Found out before, by a daemon that did not get any further.
     if (mark?.doomed === true) return mark;
     try {
-      await this.#host.credentials(entry);
+      await this.#host.credentials.of(entry);
       if (mark === null || (await store.holdsSetAside(entry.id))) return null;
       const log = await SessionLog.openForReading(store.logOptions(entry.id));
       await log.close();

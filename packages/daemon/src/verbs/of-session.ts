@@ -24,7 +24,7 @@ export async function tokensOf(daemon: Daemon, grant: HostGrant | TokenGrant, se
   if (grant.kind === "token") return { entry: grant.entry, tokens: grant.credentials.tokens };
   const entry = daemon.host.entry(sessionId);
   if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
-  return { entry, tokens: (await daemon.host.credentials(entry)).tokens };
+  return { entry, tokens: (await daemon.host.credentials.of(entry)).tokens };
 }
 
 /** The session's log: of the live session, woken if need be, or a stopped one's, read for this call. @throws SessiondError not_found */
