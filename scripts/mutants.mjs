@@ -1,6 +1,7 @@
 // Breaks the code on purpose, one patch at a time, and asks whether the test that guards the promise notices.
 //
 //   node scripts/mutants.mjs [text …]     only those whose file name contains one of the texts
+//   SESSIOND_PASSED=report.json           vitest's report on this very tree, so that it is not tested again unbroken
 //
 // A patch in test/mutants begins with
 //   # test: test/seats.test.ts -t second driver      (`-t` and a name pattern may be left out)
@@ -130,14 +131,20 @@ async function findBroken(dir, files) {
   // Bundles for tests that start them. Where they do not build those tests fail here; the others can be asked all the same.
   const built = await build(dir);
   if (!built.ok) console.log(`the unbroken tree does not build: ${tail(built.output, 5)}`);
-  const { report, output } = await runTests(dir, files, { limitMs: baselineTimeoutMs });
+  const passed = process.env.SESSIOND_PASSED;
+  const { report, output } =
+    passed === undefined
+      ? await runTests(dir, files, { limitMs: baselineTimeoutMs })
+      : { report: existsSync(passed) ? JSON.parse(readFileSync(passed, "utf8")) : null, output: `no report at ${passed}` };
   if (report === null) throw new Error(`mutants: vitest made no report on the unbroken tree\n${tail(output)}`);
   const results = new Map(report.testResults.map((file) => [file.name, file]));
   // One that failed beside all the others is asked once more by itself: here it only stands for what is not broken.
-  for (const file of report.testResults.filter(({ status }) => status !== "passed")) {
-    const again = await runTests(dir, [file.name], { limitMs: timeoutMs });
-    if (again.report !== null) results.set(file.name, again.report.testResults[0] ?? file);
-    remarkable.push(`${file.name} failed once without any mutant`);
+  for (const path of files) {
+    const [name, file] = [...results].find(([each]) => each.endsWith(`/${path}`)) ?? [];
+    if (file === undefined || file.status === "passed") continue;
+    const again = await runTests(dir, [path], { limitMs: timeoutMs });
+    if (again.report !== null) results.set(name, again.report.testResults[0] ?? file);
+    remarkable.push(`${path} failed once without any mutant`);
   }
   const broken = new Map();
   for (const path of files) {
