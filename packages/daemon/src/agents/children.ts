@@ -1,8 +1,8 @@
 import { execFile, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { readFile, readdir, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
+import { limits } from "@sessiond/shared";
+import { isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, type Found, type IsOurs } from "./process-table.ts";
 
 /**
  * Owns every process that a tool starts: how it is started and how it is ended.
@@ -10,9 +10,9 @@ import { setTimeout as pause } from "node:timers/promises";
  * A call's processes are known by three things: the group of the first one, the mark in their
  * environment (`SESSIOND_MARK=<install>.<boot>.<call>`), and the start time, which is read again
  * just before each signal, so that a reused pid is never hit. Without /proc only the group is
- * known. What leaves its group and clears its environment escapes.
+ * known. What leaves its group and clears its environment, or hides it, escapes.
  */
-const markName = "SESSIOND_MARK";
+const pollMs = 25;
 
 export interface Exit {
   readonly code: number | null;
@@ -46,11 +46,17 @@ export interface MarkedCommand {
   readonly prefix: readonly string[];
 }
 
-/** Words to put in front of a command so that it is killed when the daemon dies; none where the system cannot do it. */
+/**
+ * Words to put in front of a command so that it is killed when the daemon dies; none where the system cannot do it.
+ * The program is named by its path: a session may be given a PATH without it.
+ */
 export function deathSignalPrefix(env: Readonly<Record<string, string>>): Promise<readonly string[]> {
-  const prefix = ["setpriv", "--pdeathsig", "KILL", "--"];
+  const signal = ["--pdeathsig", "KILL", "--"];
+  const script = `path=$(command -v setpriv) && "$path" ${signal.join(" ")} /bin/sh -c : && printf %s "$path"`;
   return new Promise((resolve) => {
-    execFile("setpriv", [...prefix.slice(1), "true"], { env: { ...env }, timeout: 2_000 }, (error) => resolve(error === null ? prefix : []));
+    execFile("/bin/sh", ["-c", script], { env: { ...env }, timeout: limits.setpriv_wait_ms }, (error, path) =>
+      resolve(error === null ? [path, ...signal] : []),
+    );
   });
 }
 
@@ -60,7 +66,8 @@ export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand):
   const shell = ["/bin/sh", "-c", command] as const;
   const [file, args] = first === undefined ? [shell[0], shell.slice(1)] : [first, [...rest, ...shell]];
   const child = spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] });
-  const startedAt = child.pid === undefined ? undefined : look(child.pid)?.startTime;
+  // Known also when it has ended already: it is not collected before this step is over.
+  const since = (child.pid === undefined ? null : startTimeOf(child.pid)) ?? undefined;
   let running = child.pid !== undefined;
   const exited = new Promise<Exit>((resolve) => {
     child.once("error", (error) => resolve({ code: null, signal: null, error: error.message }));
@@ -71,7 +78,10 @@ export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand):
     child.once("error", () => child.pid === undefined && resolve());
   });
 
-  const isOurs = (found: Found): boolean => found.mark === mark || (startedAt !== undefined && found.group === child.pid && found.startTime >= startedAt);
+  /** Its number is given anew only when the whole group is gone, and then the first to have it is another process. */
+  const isStillOurs = (group: number): boolean => [null, since].includes(startTimeOf(group) ?? null);
+  const isOurs = (found: Found): boolean =>
+    found.mark === mark || (since !== undefined && found.group === child.pid && found.session === child.pid && isStillOurs(found.group));
   const signalGroup = (signal: NodeJS.Signals): void => {
     // Until its exit was collected the pid, and so the group's number, cannot be anyone else's.
     if (running && child.pid !== undefined) signalQuietly(-child.pid, signal);
@@ -80,7 +90,7 @@ export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand):
   const end = async (waitMs: number): Promise<number> => {
     const wasRunning = running;
     signalGroup("SIGTERM");
-    const count = await endAll(isOurs, waitMs);
+    const count = await endAll({ isOurs, group: child.pid, since }, waitMs);
     if (running && count === 0) await Promise.race([exited, pause(waitMs)]);
     signalGroup("SIGKILL");
     return Math.max(count, wasRunning ? 1 : 0);
@@ -89,91 +99,69 @@ export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand):
 }
 
 /** End every process that carries exactly this mark: TERM, and KILL after `waitMs`. @returns how many there were */
-export const killMarked = (mark: string, waitMs = 0): Promise<number> => endAll((found) => found.mark === mark, waitMs);
+export const killMarked = (mark: string, waitMs = 0): Promise<number> => endAll({ isOurs: (found) => found.mark === mark }, waitMs);
 
 /**
  * Kill what an earlier boot of this installation left behind.
  *
  * @returns pids that were killed
  */
-export async function reapOrphans(installId: string, bootId: string): Promise<number[]> {
+export const reapOrphans = (installId: string, bootId: string): Promise<number[]> => killUntilGone({ isOurs: isOrphanOf(installId, bootId) });
+
+/** The same, only looked for. @param bootId  null: no daemon runs, so every one is left behind */
+export async function findOrphans(installId: string, bootId: string | null): Promise<readonly Found[]> {
+  const found: Found[] = [];
+  await sweep({ isOurs: isOrphanOf(installId, bootId), visit: (one) => void found.push(one), until: performance.now() + limits.kill_chase_ms });
+  return found;
+}
+
+/** Kill exactly those that were found, if they are still the same. @returns pids that were killed */
+export const killFound = (found: readonly Found[]): number[] => found.filter((one) => signalIfSame(one, "SIGKILL")).map(({ pid }) => pid);
+
+function isOrphanOf(installId: string, bootId: string | null): IsOurs {
   const ours = `${installId}.`;
-  const isOrphan = ({ mark }: Found): boolean => mark !== null && mark.startsWith(ours) && !mark.startsWith(`${ours}${bootId}.`);
-  return killUntilGone(isOrphan);
+  return ({ mark }) => mark !== null && mark.startsWith(ours) && (bootId === null || !mark.startsWith(`${ours}${bootId}.`));
 }
 
-/** One process as it was seen. */
-interface Found {
-  readonly pid: number;
-  readonly group: number;
-  /** Ticks since the machine started: with the pid, the identity of a process. */
-  readonly startTime: number;
-  readonly mark: string | null;
-}
-type IsOurs = (found: Found) => boolean;
-
-const passes = 20;
-const pollMs = 25;
-
-async function endAll(isOurs: IsOurs, waitMs: number): Promise<number> {
-  const found = await scan(isOurs);
-  if (found.length === 0) return 0;
-  if (waitMs > 0) for (const one of found) signalIfSame(one, "SIGTERM");
-  const deadline = performance.now() + waitMs;
-  while (found.some((one) => look(one.pid)?.startTime === one.startTime) && performance.now() < deadline) await pause(pollMs);
-  const killed = await killUntilGone(isOurs);
-  return new Set([...found.map((one) => one.pid), ...killed]).size;
+/** Whom to end. */
+interface Targets {
+  readonly isOurs: IsOurs;
+  /** A group of which every member is. */
+  readonly group?: number | undefined;
+  /** None is older. */
+  readonly since?: number | undefined;
 }
 
-/** A process may fork while it is looked for: look again until nothing is found. */
-async function killUntilGone(isOurs: IsOurs): Promise<number[]> {
+async function endAll(targets: Targets, waitMs: number): Promise<number> {
+  const until = performance.now() + waitMs;
+  const told = new Map<number, Found>();
+  if (waitMs > 0) {
+    const seenAll = await sweep({ ...targets, until, visit: (one) => void (signalIfSame(one, "SIGTERM") && told.set(one.pid, one)) });
+    if (seenAll && told.size === 0) return 0;
+    while ([...told.values()].some(isThere) && performance.now() < until) await pause(pollMs);
+  }
+  const killed = await killUntilGone(targets);
+  return new Set([...told.keys(), ...killed]).size;
+}
+
+/** What forks or runs other programs all the time may slip through one sweep, not through many. */
+async function killUntilGone(targets: Targets): Promise<number[]> {
   const killed = new Set<number>();
-  for (let pass = 0; pass < passes; pass += 1) {
-    const found = await scan(isOurs);
-    if (found.length === 0) break;
-    for (const one of found) if (signalIfSame(one, "SIGKILL")) killed.add(one.pid);
-    await pause(pollMs);
+  const until = performance.now() + limits.kill_chase_ms;
+  let left = true;
+  // On a machine without time to spare, time alone says nothing.
+  for (let pass = 0; left && (pass < limits.kill_passes_min || performance.now() < until); pass += 1) {
+    left = false;
+    const visit = (one: Found): void => {
+      if (!signalIfSame(one, "SIGKILL")) return;
+      killed.add(one.pid);
+      left = true;
+      // In one step, so that no member has time to fork; while one lives the group's number is nobody else's.
+      if (one.group === targets.group) signalQuietly(-one.group, "SIGKILL");
+    };
+    await sweep({ ...targets, until, visit });
+    // What is killed may still be on its way out.
+    if (left) await pause(pollMs);
   }
   return [...killed];
-}
-
-/** All living processes of this user for which `isOurs` holds; never this one. Cost: one small read a process. */
-async function scan(isOurs: IsOurs): Promise<Found[]> {
-  const names = await readdir("/proc").catch(() => []);
-  const pids = names.map(Number).filter((pid) => pid > 0 && pid !== process.pid);
-  const found = await Promise.all(pids.map(read));
-  return found.filter((one) => one !== null && isOurs(one)) as Found[];
-}
-
-async function read(pid: number): Promise<Found | null> {
-  const before = look(pid);
-  if (before === null || (await stat(`/proc/${pid}`).catch(() => null))?.uid !== process.getuid?.()) return null;
-  // Another user's, or ended meanwhile: nothing to be seen, so nothing of ours.
-  const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "");
-  const entry = environment.split("\0").find((line) => line.startsWith(`${markName}=`));
-  return { pid, ...before, mark: entry === undefined ? null : entry.slice(markName.length + 1) };
-}
-
-/** Group and start time of a living process; null for one that is gone or only waits to be collected. */
-function look(pid: number): { group: number; startTime: number } | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The name in parentheses may hold anything: count from behind it.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" || fields[0] === "X" ? null : { group: Number(fields[2]), startTime: Number(fields[19]) };
-  } catch {
-    return null;
-  }
-}
-
-function signalIfSame(found: Found, signal: NodeJS.Signals): boolean {
-  return look(found.pid)?.startTime === found.startTime && signalQuietly(found.pid, signal);
-}
-
-function signalQuietly(pid: number, signal: NodeJS.Signals): boolean {
-  try {
-    return process.kill(pid, signal);
-  } catch {
-    return false;
-  }
 }

@@ -1,4 +1,5 @@
 import type { Limits } from "@sessiond/shared";
+import { joinedSignal } from "../../joined-signal.ts";
 import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn } from "../agent.ts";
 import type { MarkedChild } from "../children.ts";
 import { deathSignalPrefix, spawnMarked } from "../children.ts";
@@ -7,6 +8,7 @@ import { runTurn } from "./loop.ts";
 import { ChatModel } from "./model.ts";
 import { Paths } from "./paths.ts";
 import { practiceFetch } from "./practice.ts";
+import { ToolError } from "./tools/tool.ts";
 
 /** The built-in agent over any server that speaks Chat Completions, and the practice model behind the same client. */
 export interface OpenaiOptions {
@@ -28,6 +30,9 @@ export interface OpenaiOptions {
   readonly sleep?: ((ms: number, signal: AbortSignal) => Promise<void>) | undefined;
 }
 
+/** @throws ToolError when the turn was aborted, or the agent closed, before it could be started */
+type Start = (callId: string, command: string, signal: AbortSignal) => Promise<MarkedChild>;
+
 const practiceModel = "practice";
 const officialURL = "https://api.openai.com/v1";
 const officialModel = "gpt-5-mini";
@@ -36,11 +41,15 @@ const capabilities = { park: true, steer: true };
 export function openaiKind(options: OpenaiOptions): AgentKind {
   // Asked of the system once, when the first command is run.
   let prefix: Promise<readonly string[]> | undefined;
-  const spawn = async ({ workdir, env: given }: AgentContext, callId: string, command: string): Promise<MarkedChild> => {
-    prefix ??= deathSignalPrefix(childEnvironment(options.childEnv, options.forbiddenDirs));
-    const env = childEnvironment({ ...options.childEnv, ...given }, options.forbiddenDirs);
-    return spawnMarked({ command, cwd: workdir, env, mark: options.mark(callId), prefix: await prefix });
-  };
+  const starter =
+    ({ workdir, env: given }: AgentContext): Start =>
+    async (callId, command, signal) => {
+      prefix ??= deathSignalPrefix(childEnvironment(options.childEnv, options.forbiddenDirs));
+      const words = await prefix;
+      if (signal.aborted) throw new ToolError("Interrupted before it was run.");
+      const env = childEnvironment({ ...options.childEnv, ...given }, options.forbiddenDirs);
+      return spawnMarked({ command, cwd: workdir, env, mark: options.mark(callId), prefix: words });
+    };
   const defaultModel = options.model || (options.apiKey && !options.baseURL ? officialModel : "");
   return {
     name: "openai",
@@ -55,7 +64,7 @@ export function openaiKind(options: OpenaiOptions): AgentKind {
       capabilities: { ...capabilities, images: false },
       unavailable: whyUnavailable(defaultModel, options),
     }),
-    create: (context) => new OpenaiAgent(context, options, (callId, command) => spawn(context, callId, command)),
+    create: (context) => new OpenaiAgent(context, options, starter(context)),
   };
 }
 
@@ -75,12 +84,12 @@ class OpenaiAgent implements Agent {
   readonly capabilities = capabilities;
   readonly #context: AgentContext;
   readonly #options: OpenaiOptions;
-  readonly #spawn: (callId: string, command: string) => Promise<MarkedChild>;
+  readonly #spawn: Start;
   readonly #model: ChatModel;
   readonly #closing = new AbortController();
   readonly #children = new Set<MarkedChild>();
 
-  constructor(context: AgentContext, options: OpenaiOptions, spawn: (callId: string, command: string) => Promise<MarkedChild>) {
+  constructor(context: AgentContext, options: OpenaiOptions, spawn: Start) {
     this.#context = context;
     this.#options = options;
     this.#spawn = spawn;
@@ -101,9 +110,17 @@ class OpenaiAgent implements Agent {
     return this.resume(turn);
   }
 
-  resume(turn: AgentTurn): AsyncIterable<AgentEvent> {
+  async *resume(turn: AgentTurn): AsyncIterable<AgentEvent> {
+    const { signal, release } = joinedSignal(turn.signal, this.#closing.signal);
+    try {
+      yield* this.#run(turn, signal);
+    } finally {
+      release();
+    }
+  }
+
+  #run(turn: AgentTurn, signal: AbortSignal): AsyncIterable<AgentEvent> {
     const { limits, forbiddenDirs } = this.#options;
-    const signal = AbortSignal.any([turn.signal, this.#closing.signal]);
     const ask: AgentTurn["ask"] = (question) => turn.ask(question);
     const takeSteering = (): number => turn.takeSteering();
     return runTurn({
@@ -113,7 +130,7 @@ class OpenaiAgent implements Agent {
       unavailable: () => this.unavailable(),
       paths: new Paths(this.#context.workdir, forbiddenDirs),
       limits,
-      spawn: (callId, command) => this.#start(callId, command),
+      spawn: (callId, command) => this.#start(callId, command, signal),
     });
   }
 
@@ -122,8 +139,8 @@ class OpenaiAgent implements Agent {
     await Promise.all([...this.#children].map((child) => child.end(this.#options.limits.kill_wait_ms)));
   }
 
-  async #start(callId: string, command: string): Promise<MarkedChild> {
-    const child = await this.#spawn(callId, command);
+  async #start(...call: Parameters<Start>): Promise<MarkedChild> {
+    const child = await this.#spawn(...call);
     this.#children.add(child);
     // Its leftovers are ended by its call, which waits for them after this.
     void child.exited.then(() => child.closed).then(() => this.#children.delete(child));

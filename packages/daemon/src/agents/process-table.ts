@@ -1,0 +1,146 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { limits } from "@sessiond/shared";
+
+/**
+ * Reads the machine's processes from /proc, and signals one only as the same that was read: a pid
+ * is given anew, a pid with its start time is not. Small reads, one after another and in slices:
+ * a machine with thousands of processes blocks nobody, and one free descriptor is enough.
+ */
+export const markName = "SESSIOND_MARK";
+
+/** One living process as it was seen. */
+export interface Found {
+  readonly pid: number;
+  readonly group: number;
+  readonly session: number;
+  /** Ticks since the machine started. */
+  readonly startTime: number;
+  /** Null also where the environment is not ours to read. */
+  readonly mark: string | null;
+}
+export type IsOurs = (found: Found) => boolean;
+
+export interface Sweep {
+  readonly isOurs: IsOurs;
+  /** Called in the step in which it was read: what forks has no time to. */
+  visit(found: Found): void;
+  /** Of `performance.now()`: until then new ones of ours are looked for. */
+  readonly until: number;
+  /** Older processes cannot be ours, and are not asked for their environment. */
+  readonly since?: number | undefined;
+}
+
+/**
+ * Visit all processes for which `isOurs` holds, each once; never this one.
+ *
+ * A process may fork and end, or run another program and show no environment meanwhile, between
+ * being listed and being read. So what was ours, or could not be read, asks for a further listing,
+ * of which only newcomers are read, until one has nothing of the kind. On a busy machine something
+ * always slips away: without any of ours among it, so many listings are enough.
+ *
+ * @returns false when it ended with something that could not be read
+ */
+export async function sweep({ isOurs, visit, until, since = 0 }: Sweep): Promise<boolean> {
+  const known = new Set([process.pid]);
+  const { kill_looks_max: looksMax, processes_read_at_once: slice } = limits;
+  for (let look = 1, fruitless = 0; ; look += 1) {
+    const listed = list();
+    let [ours, unclear] = [0, listed === null];
+    for (const [index, pid] of (listed ?? []).filter((one) => !known.has(one)).entries()) {
+      if (index % slice === slice - 1) await nextTurn();
+      const found = read(pid, since);
+      if (found !== "changing") known.add(pid);
+      if (typeof found === "string") unclear = true;
+      else if (found !== null && isOurs(found)) {
+        visit(found);
+        ours += 1;
+      }
+    }
+    await nextTurn();
+    if (ours === 0 && !unclear) return true;
+    fruitless = ours > 0 ? 0 : fruitless + 1;
+    // On a machine without time to spare, time alone says nothing.
+    if (fruitless >= looksMax || (look >= looksMax && performance.now() >= until)) return false;
+  }
+}
+
+/** Newest first, as far as the numbers tell; null when it could not be read now. */
+function list(): number[] | null {
+  try {
+    const pids = readdirSync("/proc").map(Number);
+    return pids.filter((pid) => pid > 0).toSorted((a, b) => b - a);
+  } catch (error) {
+    // Without /proc there is nothing to be seen; without descriptors there is, later.
+    return error instanceof Error && "code" in error && error.code === "ENOENT" ? [] : null;
+  }
+}
+
+/** @returns null for what is not ours for certain; `gone`, with whatever it may have left; `changing` for one that is about to run another program */
+function read(pid: number, since: number): Found | null | "gone" | "changing" {
+  const stat = statOf(pid);
+  if (stat === null || !stat.alive) return "gone";
+  const { group, session, startTime } = stat;
+  if (startTime < since || stat.kernel) return null;
+  try {
+    const environment = readFileSync(`/proc/${pid}/${stat.firstThreadEnded ? `task/${otherThread(pid)}/` : ""}environ`, "latin1");
+    if (environment === "" && !stat.cleared) return "changing";
+    const entry = environment.split("\0").find((line) => line.startsWith(`${markName}=`));
+    return { pid, group, session, startTime, mark: entry === undefined ? null : entry.slice(markName.length + 1) };
+  } catch (error) {
+    const denied = error instanceof Error && "code" in error && (error.code === "EACCES" || error.code === "EPERM");
+    return denied ? { pid, group, session, startTime, mark: null } : "gone";
+  }
+}
+
+/** The same that was seen, and living. */
+export const isThere = ({ pid, startTime }: Pick<Found, "pid" | "startTime">): boolean => {
+  const stat = statOf(pid);
+  return stat !== null && stat.alive && stat.startTime === startTime;
+};
+
+/** Its start time, also of one that has ended and waits to be collected; null when nobody has the number. */
+export const startTimeOf = (pid: number): number | null => statOf(pid)?.startTime ?? null;
+
+/** @returns false when it is another by now, or not ours to signal */
+export const signalIfSame = (found: Found, signal: NodeJS.Signals): boolean => isThere(found) && signalQuietly(found.pid, signal);
+
+export function signalQuietly(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch {
+    return false;
+  }
+}
+
+interface Stat {
+  readonly group: number;
+  readonly session: number;
+  readonly startTime: number;
+  readonly alive: boolean;
+  /** It lives on in its other threads; its own environment is gone. */
+  readonly firstThreadEnded: boolean;
+  /** Its environment is empty for good, and not only while execve puts another in its place. */
+  readonly cleared: boolean;
+  readonly kernel: boolean;
+}
+
+const kernelThread = 0x0020_0000;
+
+function statOf(pid: number): Stat | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The name in parentheses may hold anything: count from behind it. The numbers are those of proc(5), less three.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    const field = (index: number): number => Number(fields[index]);
+    const ended = fields[0] === "Z" || fields[0] === "X";
+    const firstThreadEnded = ended && field(17) > 1;
+    const cleared = field(48) > 0 && field(47) === field(48);
+    const kernel = (field(6) & kernelThread) !== 0;
+    return { group: field(2), session: field(3), startTime: field(19), alive: !ended || firstThreadEnded, firstThreadEnded, cleared, kernel };
+  } catch {
+    return null;
+  }
+}
+
+const otherThread = (pid: number): string => readdirSync(`/proc/${pid}/task`).find((thread) => thread !== String(pid)) ?? String(pid);
