@@ -33,6 +33,8 @@ const subcommands: Readonly<Record<string, readonly [summary: string, load: () =
   watch: ["see what happens in all sessions, a line an event", () => import("./commands/watch.ts")],
   agents: ["list the agents that the daemon has", () => import("./commands/agents.ts")],
   status: ["say how the daemon is", () => import("./commands/status.ts")],
+  doctor: ["say what is wrong here, with a daemon or without, and mend it with --fix", () => import("./commands/doctor.ts")],
+  verify: ["read the journals and say whether they are whole", () => import("./commands/verify.ts")],
   up: ["start the daemon by hand, to stay until `sessiond down`", () => import("./commands/up.ts")],
   down: ["end the daemon; sessions go on at its next start", () => import("./commands/down.ts")],
 };

@@ -4,8 +4,16 @@ import { privateDirectory } from "./lifecycle.ts";
 import { openLog } from "./log.ts";
 import { startDaemon, startFailure } from "./main.ts";
 
-/** The daemon's process. Exit codes: 0 stopped, or another daemon is here already; 1 it could not start. */
+/**
+ * The daemon's process, and what looks after its files: `doctor` and `verify`, for the command of that name.
+ * Exit codes: 0 stopped, or another daemon is here already; 1 it could not start.
+ */
 async function run(): Promise<number> {
+  const [word, ...rest] = process.argv.slice(2);
+  if (word === "doctor" || word === "verify") {
+    const { recover } = await import("./recovery/entry.ts");
+    return recover(word, rest, process.env);
+  }
   const config = readConfig(process.env, process.argv.slice(2));
   forgetEnvironment(process.env);
   await privateDirectory(config.stateDir);

@@ -46,8 +46,8 @@ const configFile = z.strictObject({
 /** Kept from whoever started the daemon; everything else is forgotten. */
 const kept = /^(HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TERM|TMPDIR|PATH|XDG_[A-Z_]+)$/;
 
-/** @throws SessiondError bad_request  with the place and what is wrong */
-export function readConfig(env: Environment, argv: readonly string[]): Config {
+/** Where it all lies: also for who looks after it, where the rest cannot be read. @throws SessiondError bad_request */
+export function placesOf(env: Environment, argv: readonly string[]): Pick<Config, "stateDir" | "runtimeDir" | "configDir" | "home"> {
   const home = env["HOME"] ?? homedir();
   const given = readArguments(argv);
   const stateDir = absolute(given["state-dir"]) ?? join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
@@ -55,6 +55,13 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
   const runtimeHome = absolute(env["XDG_RUNTIME_DIR"]);
   const runtimeDir =
     absolute(given["runtime-dir"]) ?? (runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond"));
+  return { stateDir, runtimeDir, configDir, home };
+}
+
+/** @throws SessiondError bad_request  with the place and what is wrong */
+export function readConfig(env: Environment, argv: readonly string[]): Config {
+  const given = readArguments(argv);
+  const { stateDir, runtimeDir, configDir, home } = placesOf(env, argv);
   const file = readFile(join(configDir, "config.toml"));
   const apiKey = file.model.api_key ?? keyFrom(file.model.api_key_file, configDir) ?? env["OPENAI_API_KEY"];
   const baseURL = file.model.base_url ?? env["OPENAI_BASE_URL"];
@@ -74,6 +81,15 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
       Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => kept.test(entry[0]) && entry[1] !== undefined)),
     ),
   });
+}
+
+/** Where the model's key comes from, in words, and which files hold one. Never the key. @throws as `readConfig` */
+export function keySources(env: Environment, configDir: string): { key: string | null; files: readonly string[] } {
+  const path = join(configDir, "config.toml");
+  const { api_key, api_key_file: named } = readFile(path).model;
+  const file = named === undefined ? undefined : keyPath(named, configDir);
+  const key = api_key !== undefined ? "config.toml" : file !== undefined ? file : env["OPENAI_API_KEY"] !== undefined ? "OPENAI_API_KEY" : null;
+  return { key, files: [...(api_key === undefined ? [] : [path]), ...(file === undefined ? [] : [file])] };
 }
 
 /** An argument that is not understood starts nothing: a daemon is not what somebody meant who typed `--help`. */
@@ -113,9 +129,11 @@ function readFile(path: string): z.infer<typeof configFile> {
   }
 }
 
+const keyPath = (path: string, configDir: string): string => (isAbsolute(path) ? path : join(configDir, path));
+
 function keyFrom(path: string | undefined, configDir: string): string | undefined {
   if (path === undefined) return undefined;
-  const file = isAbsolute(path) ? path : join(configDir, path);
+  const file = keyPath(path, configDir);
   try {
     return readFileSync(file, "utf8").trim();
   } catch (error) {

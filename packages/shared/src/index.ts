@@ -3,6 +3,7 @@ export { allowedEnv, envRefusal } from "./environment.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
 export * from "./limits.ts";
+export type * from "./recovery.ts";
 export * as schemas from "./schemas.ts";
 export type * from "./schemas.ts";
 export { emptyState, reduce } from "./session-state.ts";

@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import type { EventOf, Frame } from "@sessiond/shared";
 import type { Disk, DiskFile } from "../disk.ts";
 import { kindOf, linesFrom } from "./journal-file.ts";
@@ -97,19 +98,21 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
     const header = await readHeader(source, after);
     if (typeof header === "string") return "damaged";
     let epoch = header.epochs.at(-1)?.epoch ?? 0;
+    let through = after;
     const finished = new Set<string>();
     for await (const line of linesFrom(source, header.end, await source.size(), { step })) {
       signal.throwIfAborted();
       const kind = kindOf(line);
       if (kind === null) return "damaged";
       if ("epoch" in kind) epoch = kind.epoch.epoch;
+      if ("frame" in kind) through = kind.frame.seq;
       const result = "frame" in kind ? resultOf(kind.frame) : null;
       if (result !== null) finished.add(result);
     }
     target = await disk.open(temporaryPath(directory, after), "write");
-    const lines = new LineWriter(target);
+    const head = (crc: number): Buffer => Buffer.from(compactedHeaderLine({ after, at: now, epoch, through, crc }));
+    const lines = new LineWriter(target, head(0).length);
     await target.truncate(0);
-    await lines.add([compactedHeaderLine({ after, at: now, epoch }).trimEnd()]);
     const compaction = new Compaction(finished, charsMax);
     for await (const line of linesFrom(source, header.end, await source.size(), { step })) {
       signal.throwIfAborted();
@@ -119,6 +122,7 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
     }
     await lines.add(compaction.end());
     await lines.flush();
+    await target.write(0, head(lines.crc));
     await target.datasync();
     return "written";
   } finally {
@@ -128,12 +132,15 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
 }
 
 class LineWriter {
+  /** Of what was flushed. */
+  crc = 0;
   readonly #file: DiskFile;
   #text = "";
-  #end = 0;
+  #end: number;
 
-  constructor(file: DiskFile) {
+  constructor(file: DiskFile, start: number) {
     this.#file = file;
+    this.#end = start;
   }
 
   async add(lines: readonly string[]): Promise<void> {
@@ -146,5 +153,6 @@ class LineWriter {
     this.#text = "";
     if (bytes.length > 0) await this.#file.write(this.#end, bytes);
     this.#end += bytes.length;
+    this.crc = crc32(bytes, this.crc);
   }
 }

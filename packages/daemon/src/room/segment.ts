@@ -11,7 +11,8 @@ import type { SegmentFile } from "./segment-file.ts";
  * written to, only replaced as a whole by what compaction leaves of them.
  *
  *     {"after":41,"at":17000,"epochs":[{"epoch":1,"after":0}],"snapshot":{…}}
- *     {"after":41,"compacted":true,"at":17000,"epoch":1}          dense no more; nothing begins here
+ *     {"after":41,"compacted":true,"at":17000,"epoch":1,"through":83,"crc":"0a1b2c3d"}
+ *                                                                dense no more; nothing begins here
  *
  * A header is synced before anything behind it is written, so an unfinished one has nothing to lose.
  */
@@ -21,6 +22,10 @@ export interface Header {
   /** What `JournalEvents.snapshot` gave; undefined at the very beginning, and where it was compacted. */
   readonly snapshot?: unknown;
   readonly compacted: boolean;
+  /** Of a compacted one: seq of the last frame it stands for, also where that was dropped. Older versions did not write it. */
+  readonly through?: number;
+  /** Of a compacted one: CRC-32 of all that follows, in hex, because its seqs do not tell what is missing. Likewise. */
+  readonly crc?: string;
   /** Where its lines begin. */
   readonly end: number;
 }
@@ -39,8 +44,10 @@ export function afterOf(name: string): number | null {
 export const isTemporary = (name: string): boolean => name.endsWith(".compact") && afterOf(name.slice(0, -".compact".length)) !== null;
 
 export const headerLine = (header: { after: number; at: number; epochs: readonly Epoch[]; snapshot: unknown }): string => `${JSON.stringify(header)}\n`;
-export const compactedHeaderLine = (header: { after: number; at: number; epoch: number }): string =>
-  `${JSON.stringify({ after: header.after, compacted: true, at: header.at, epoch: header.epoch })}\n`;
+/** As long for one sum as for another. */
+export const compactedHeaderLine = ({ after, at, epoch, through, crc }: { after: number; at: number; epoch: number; through: number; crc: number }): string =>
+  `${JSON.stringify({ after, compacted: true, at, epoch, through, crc: crcText(crc) })}\n`;
+export const crcText = (crc: number): string => crc.toString(16).padStart(8, "0");
 
 /**
  * @param after  what the file's name says
@@ -52,8 +59,9 @@ export async function readHeader(file: DiskFile, after: number): Promise<Header 
   if (after === 0 && begins !== prefix) return { after, epochs: [], compacted: false, end: 0 };
   // A snapshot may be longer than any frame; its epochs come on top.
   for await (const line of linesFrom(file, 0, size, { longest: longestHeader })) {
-    // The first segment has one only after a compaction, which puts it there whole.
-    if (!line.whole) return size <= longestHeader && after > 0 ? "torn" : "malformed";
+    // The first segment has one only after a compaction, which puts it there whole. What a making cut short left is the
+    // beginning of a head; anything else was something once, and is kept.
+    if (!line.whole) return size <= longestHeader && after > 0 && isBeginning(line.text) ? "torn" : "malformed";
     const value = parseLine(line.text);
     return (value && headerOf(value, after, line.end)) ?? "malformed";
   }
@@ -61,6 +69,7 @@ export async function readHeader(file: DiskFile, after: number): Promise<Header 
 }
 
 const prefix = '{"after":';
+const isBeginning = (text: string): boolean => (text.startsWith(prefix) || prefix.startsWith(text)) && !text.includes("\0");
 const longestHeader = limits.snapshot_bytes_max + 1_048_576;
 const isEpoch = (value: unknown): value is Epoch =>
   typeof value === "object" && value !== null && "epoch" in value && Number.isInteger(value.epoch) && "after" in value && Number.isInteger(value.after);
@@ -68,7 +77,9 @@ const isEpoch = (value: unknown): value is Epoch =>
 function headerOf(value: Record<string, unknown>, after: number, end: number): Header | null {
   if (value["after"] !== after) return null;
   // The ends of the epochs before went with the frames; a cursor of theirs is too old.
-  if (value["compacted"] === true) return { after, epochs: [{ epoch: Number(value["epoch"]), after }], compacted: true, end };
+  const { through, crc } = value;
+  const sealed = { ...(typeof through === "number" && { through }), ...(typeof crc === "string" && { crc }) };
+  if (value["compacted"] === true) return { after, epochs: [{ epoch: Number(value["epoch"]), after }], compacted: true, ...sealed, end };
   const epochs = value["epochs"];
   if (!Array.isArray(epochs) || !epochs.every(isEpoch) || value["snapshot"] === undefined) return null;
   return { after, epochs, snapshot: value["snapshot"], compacted: false, end };

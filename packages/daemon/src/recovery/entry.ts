@@ -1,0 +1,33 @@
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { RecoveryLine } from "@sessiond/shared";
+import { placesOf, type Environment } from "../config.ts";
+import { realDisk } from "../disk.ts";
+import { doctor } from "./doctor.ts";
+import { verify } from "./verify.ts";
+
+/**
+ * Where `sessiond doctor` and `sessiond verify` enter the daemon's bundle: they start it as a process
+ * of its own and show what it tells, a line of JSON each, until `end`.
+ */
+export async function recover(word: "doctor" | "verify", argv: readonly string[], env: Environment): Promise<number> {
+  const flag = { type: "boolean", default: false } as const;
+  const text = { type: "string" } as const;
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: { fix: flag, progress: flag, silent: flag, pid: text, boot: text },
+  });
+  // Whoever reads has enough: nobody is left to tell.
+  process.stdout.on("error", () => process.exit(0));
+  const tell = (line: RecoveryLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+  const { stateDir, runtimeDir, configDir } = placesOf(env, []);
+  const places = { stateDir, runtimeDir, configDir, socket: join(runtimeDir, "sock"), disk: realDisk(), tell };
+  if (word === "verify") await verify({ ...places, names: positionals, progress: values.progress });
+  else {
+    const running = values.pid === undefined || values.boot === undefined ? null : { pid: Number(values.pid), bootId: values.boot };
+    await doctor({ ...places, env, fix: values.fix, silent: values.silent, running });
+  }
+  tell({ type: "end" });
+  return 0;
+}

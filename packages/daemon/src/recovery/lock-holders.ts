@@ -1,0 +1,31 @@
+import { readdir, readFile, readlink, stat } from "node:fs/promises";
+
+/**
+ * Who holds a daemon's lock, without touching it: a lock that is taken for a look would turn away a
+ * daemon that starts in that moment. Only a holder keeps the file open. Known where there is /proc.
+ */
+export interface Holder {
+  readonly pid: number;
+  /** Stopped by a signal: it holds everything and answers nothing. */
+  readonly stopped: boolean;
+}
+
+export async function holdersOf(lockPath: string): Promise<Holder[]> {
+  const lock = await stat(lockPath).catch(() => null);
+  if (lock === null) return [];
+  const pids = (await readdir("/proc").catch(() => [])).map(Number).filter((pid) => pid > 0 && pid !== process.pid);
+  const found = await Promise.all(pids.map(async (pid) => ((await holds(pid, lockPath)) ? [{ pid, stopped: await isStopped(pid) }] : [])));
+  return found.flat();
+}
+
+async function holds(pid: number, path: string): Promise<boolean> {
+  if ((await stat(`/proc/${pid}`).catch(() => null))?.uid !== process.getuid?.()) return false;
+  const files = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const targets = await Promise.all(files.map((file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => "")));
+  return targets.includes(path);
+}
+
+async function isStopped(pid: number): Promise<boolean> {
+  const text = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => "");
+  return /^[Tt] /.test(text.slice(text.lastIndexOf(")") + 2));
+}
