@@ -11,9 +11,9 @@ export async function reach(command: string, options: ConnectOptions = {}): Prom
 }
 
 /** The daemon that runs, for a command that only looks: none is started. @throws Failure no_daemon */
-export async function find(command: string): Promise<Host> {
+export async function find(command: string, options: ConnectOptions = {}): Promise<Host> {
   try {
-    return await reach(command, { autoStart: false });
+    return await reach(command, { ...options, autoStart: false });
   } catch (error) {
     if (isSessiondError(error, "daemon_unreachable") && error.detail["nobody"] === true)
       throw new Failure("no_daemon", "No daemon runs. `sessiond up` starts one; so does `sessiond run`.");

@@ -1,5 +1,5 @@
-import { isSessiondError, SessiondError } from "@sessiond/shared";
-import { isNobody } from "./exchange.ts";
+import { isSessiondError, SessiondError, type ProtocolRange } from "@sessiond/shared";
+import { isNobody, linkLost } from "./exchange.ts";
 import { Link, type Hello } from "./link.ts";
 import type { Dial } from "./wire.ts";
 
@@ -15,6 +15,8 @@ export interface DoorOptions {
   readonly dial: Dial;
   /** Starts a daemon and returns when `answers()` is true; absent: never start one. */
   readonly start?: ((answers: () => Promise<boolean>, signal: AbortSignal) => Promise<void>) | undefined;
+  /** What is spoken; this build's range unless given. */
+  readonly speaks?: ProtocolRange | undefined;
 }
 
 export interface OpenOptions {
@@ -52,7 +54,10 @@ export class Door {
       if (this.#options.start === undefined) throw error;
     }
     await this.#start();
-    return this.#dial(options);
+    return this.#dial(options).catch((error: unknown) => {
+      // The one that answered is gone again: a link that broke, not a place where nobody ever was.
+      throw isNobody(error) ? linkLost("the daemon that was started has ended again") : error;
+    });
   }
 
   /** Tells the door how a connection or call ended, so that it knows a daemon that was told to go. */
@@ -73,6 +78,7 @@ export class Door {
   async #dial({ signal, ended }: OpenOptions): Promise<Link> {
     const link = await Link.open(this.#options.dial, {
       signal,
+      speaks: this.#options.speaks,
       ended: (each, error) => {
         this.heard(error);
         ended?.(each, error);

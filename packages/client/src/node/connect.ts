@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { allowedEnv, holdsSecret, isHostKey, limits, SessiondError } from "@sessiond/shared";
+import { allowedEnv, holdsSecret, isHostKey, limits, protocol, SessiondError } from "@sessiond/shared";
 import type { CallOptions } from "../call-limit.ts";
 import { Connection } from "../connection.ts";
 import { Door } from "../door.ts";
@@ -13,6 +13,8 @@ import { startDaemon } from "./start.ts";
 export interface ConnectOptions extends CallOptions {
   /** Start a daemon where none listens, now and after it was lost. True unless given. */
   readonly autoStart?: boolean | undefined;
+  /** Also a daemon of an earlier protocol than this build speaks: only to tell it to go, which each understands. */
+  readonly olderToo?: true | undefined;
   /** What a started daemon is told: one that a client started leaves when idle, one started by hand never. `client` unless given. */
   readonly startedBy?: "client" | "hand" | undefined;
   /** The daemon's file, or the `sessiond` command beside it; else `SESSIOND_BIN`, the package beside this one, PATH. */
@@ -75,6 +77,7 @@ function doorOf(options: ConnectOptions): Door {
   const env = options.env ?? process.env;
   return new Door({
     dial: unixSocket(daemonPaths(env, options).socket),
+    ...(options.olderToo && { speaks: { min: 1, max: protocol.max } }),
     start: options.autoStart === false ? undefined : (answers, signal) => startDaemon({ env, bin, stateDir, runtimeDir, startedBy }, answers, signal),
   });
 }

@@ -3,4 +3,4 @@ export * from "../index.ts";
 export { connect, sessionFromToken, type ConnectOptions } from "./connect.ts";
 export { daemonPaths, type DaemonPaths } from "./paths.ts";
 export { unixSocket } from "./socket.ts";
-export { runDaemon } from "./start.ts";
+export { runDaemon, runEntry } from "./start.ts";

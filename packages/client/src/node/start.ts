@@ -2,13 +2,18 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { delimiter, dirname, join, resolve } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { limits, SessiondError } from "@sessiond/shared";
+import { daemonPaths } from "./paths.ts";
+import { whyNotStarted } from "./start-failure.ts";
+import { StartTurn } from "./start-turn.ts";
 
 /**
  * Connect-or-start. Any number of processes may start a daemon at once: a kernel lock in the
- * daemon lets one through and the others exit by themselves, so nothing is decided here.
+ * daemon lets one through and the others exit by themselves, so nothing is decided here; who takes
+ * turns (start-turn.ts) only spares the machine.
  * A daemon that still drains may hold that lock; ours is then started again.
  */
 export interface StartOptions {
@@ -30,23 +35,49 @@ const pollMs = { first: 5, most: 100 };
  */
 export async function startDaemon(options: StartOptions, answers: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
   const file = findDaemon(options);
+  const { runtimeDir, stateDir } = daemonPaths(options.env, options);
+  const turn = new StartTurn(runtimeDir);
+  const since = Date.now();
+  try {
+    await untilAnswered(file, answers, {
+      signal,
+      start: () => (turn.take() ? spawnDaemon(file, options) : null),
+      going: () => void turn.take(),
+      why: () => whyNotStarted(stateDir, since) ?? "`sessiond up --foreground` shows why, and so does daemon.log in its state directory",
+    });
+  } finally {
+    turn.leave();
+  }
+}
+
+interface Starting {
+  readonly signal: AbortSignal;
+  /** Null when another client is about to. */
+  start(): ChildProcess | null;
+  /** Ours is on its way. */
+  going(): void;
+  /** A sentence for who asks why it failed. */
+  why(): string;
+}
+
+async function untilAnswered(file: string, answers: () => Promise<boolean>, { signal, start, going, why }: Starting): Promise<void> {
   const deadline = performance.now() + limits.daemon_start_wait_ms;
-  let child = spawnDaemon(file, options);
+  let child = start();
   let failures = 0;
   let pause = pollMs.first;
   while (!(await answers())) {
     if (signal.aborted) throw signal.reason;
     if (performance.now() > deadline) throw unreachable(`${file} was started and did not answer within ${limits.daemon_start_wait_ms} ms`);
-    const exit = exitOf(child);
+    const exit = child === null ? null : exitOf(child);
+    if (child !== null) going();
     if (exit !== null) {
       if (exit !== 0) failures++;
-      if (failures >= failuresMax)
-        throw unreachable(`${file} was started and ended with ${exit}; \`sessiond up --foreground\` shows why, and so does daemon.log in its state directory`);
+      if (failures >= failuresMax) throw unreachable(`${file} was started and ended with ${exit}: ${why()}`);
       pause = pollMs.most * 2 ** failures;
     }
     await sleep(pause, undefined, { signal }).catch(() => undefined);
     pause = Math.min(pollMs.most, pause * 2);
-    if (exit !== null && !(await answers())) child = spawnDaemon(file, options);
+    if ((child === null || exit !== null) && !(await answers())) child = start();
   }
 }
 
@@ -111,6 +142,25 @@ export function runDaemon(options: StartOptions): Promise<number> {
       for (const signal of signals) process.off(signal, passOn);
       resolve(code ?? 1);
     });
+  });
+}
+
+/**
+ * An entry of the daemon's bundle that looks after its files, as a child; it starts no daemon.
+ *
+ * @param words   the entry's name and what it takes
+ * @param told    gets each line that it prints
+ * @returns its exit code
+ * @throws SessiondError `daemon_unreachable` when there is no bundle to run
+ */
+export function runEntry(env: NodeJS.ProcessEnv, words: readonly string[], told: (line: string) => void): Promise<number> {
+  const file = findDaemon({ env, bin: undefined });
+  const script = /\.[cm]?js$/.test(file);
+  const child = spawn(script ? process.execPath : file, [...(script ? [file] : []), ...words], { stdio: ["ignore", "pipe", "inherit"], env });
+  createInterface({ input: child.stdout }).on("line", told);
+  return new Promise((resolve, reject) => {
+    child.once("error", (error) => reject(unreachable(`${file} could not be run: ${error.message}`)));
+    child.once("close", (code) => resolve(code ?? 1));
   });
 }
 
