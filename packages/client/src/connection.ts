@@ -103,7 +103,7 @@ export class Connection {
         if (!lost && !isNobody(error)) {
           const done = sent ? options.alreadyDone?.(error) : undefined;
           if (done !== undefined) return done;
-          throw outOfTime(error, passing);
+          throw outOfTime(link !== null && verbs[verb].kind === "mutation" ? unanswered(error, verb) : error, passing);
         }
         if (options.once === true || this.#closing.signal.aborted) throw error;
         passing = error;
@@ -144,6 +144,10 @@ export class Connection {
 }
 
 export const handleClosed = (): SessiondError => new SessiondError("daemon_unreachable", { reason: "this handle is closed" });
+
+/** It was sent, and nothing came back in time: that is no answer about whether it happened. */
+const unanswered = (error: SessiondError, verb: VerbName): SessiondError =>
+  isSessiondError(error, "timeout") ? new SessiondError("timeout", { ...error.detail, verb, outcome: "it may have happened" }) : error;
 
 /** Out of time while nobody answers: that says more than `timeout`. */
 const outOfTime = (error: unknown, passing: SessiondError | null): unknown => (passing !== null && isSessiondError(error, "timeout") ? passing : error);

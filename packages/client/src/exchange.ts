@@ -22,7 +22,7 @@ export interface Answers {
 
 interface Reply {
   readonly id?: number | null;
-  readonly error?: { readonly data?: unknown };
+  readonly error?: { readonly message?: unknown; readonly data?: unknown };
   readonly result?: { readonly type?: string; readonly data?: unknown };
 }
 
@@ -33,7 +33,7 @@ interface Waiting {
 }
 
 /** The connection broke: what was under way may have happened or not. */
-const linkLost = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason, lost: true });
+export const linkLost = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason, lost: true });
 export const isLinkLost = (error: unknown): boolean => error instanceof SessiondError && error.detail["lost"] === true;
 export const isNobody = (error: unknown): boolean => error instanceof SessiondError && error.detail["nobody"] === true;
 
@@ -94,12 +94,12 @@ export class Exchange {
     const reply = parse(text);
     if (reply === null || this.#end !== null) return;
     const waiting = typeof reply.id === "number" ? this.#waiting.get(reply.id) : undefined;
-    if (reply.error !== undefined && waiting === undefined && reply.id === null) return this.#giveUp(fromWire(reply.error.data, ""));
+    if (reply.error !== undefined && waiting === undefined && reply.id === null) return this.#giveUp(fromWire(reply.error, ""));
     if (waiting === undefined) return;
     const { request, answers } = waiting;
     if (reply.error !== undefined) {
       this.#waiting.delete(request.id);
-      answers.failed(fromWire(reply.error.data, request.path));
+      answers.failed(fromWire(reply.error, request.path));
     } else if (reply.result?.type === "stopped") {
       this.#waiting.delete(request.id);
       answers.done();
@@ -169,10 +169,10 @@ const stockCodes: Readonly<Record<string, "unknown_verb" | "bad_request">> = {
   PARSE_ERROR: "bad_request",
 };
 
-function fromWire(data: unknown, verb: string): SessiondError {
+function fromWire({ data, message }: NonNullable<Reply["error"]>, verb: string): SessiondError {
   const { code, detail } = typeof data === "object" && data !== null ? (data as { code?: unknown; detail?: unknown }) : {};
   if (isErrorCode(code)) return new SessiondError(code, typeof detail === "object" && detail !== null ? { ...detail } : {});
-  // A newer daemon's code that this build has no row for; its name is kept.
+  // A newer daemon's code that this build has no row for: its name and its sentence are kept.
   const stock = typeof code === "string" ? stockCodes[code] : undefined;
-  return new SessiondError(stock ?? "internal", { verb, code });
+  return new SessiondError(stock ?? "internal", { verb, code, ...(typeof message === "string" && { said: message }) });
 }

@@ -151,7 +151,19 @@ export abstract class KeptStream<V extends StreamVerb, W extends StreamWatcher> 
       if (this.#leaving || this.#closing.signal.aborted) return null;
       this.#link = opened;
       return await new Promise<SessiondError | null>((resolve) => {
-        opened.subscribe(this.#verb, this.input(), { data: (item) => this.#received(item), ended: resolve });
+        // Until its first item it is a call, and a call that nobody answers is over some time; then only the link's silence says so.
+        const first = callLimit(limits.call_timeout_ms);
+        first.signal.addEventListener("abort", () => resolve(first.signal.reason as SessiondError));
+        opened.subscribe(this.#verb, this.input(), {
+          data: (item) => {
+            first.release();
+            this.#received(item);
+          },
+          ended: (error) => {
+            first.release();
+            resolve(error);
+          },
+        });
       });
     } catch (error) {
       return error instanceof SessiondError ? error : new SessiondError("internal", {}, { cause: error });

@@ -1,8 +1,20 @@
 import { createTRPCClient, getUntypedClient, TRPCClientError, type TRPCLink } from "@trpc/client";
 import { observable } from "@trpc/server/observable";
-import { protocol, rangeText, SessiondError, verbs, type Auth, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
+import {
+  limits,
+  protocol,
+  rangeText,
+  SessiondError,
+  verbs,
+  type Auth,
+  type ProtocolRange,
+  type VerbInput,
+  type VerbName,
+  type VerbOutput,
+} from "@sessiond/shared";
 import type { SessiondRouter } from "@sessiond/shared/router-type";
-import { Exchange } from "./exchange.ts";
+import { callLimit } from "./call-limit.ts";
+import { Exchange, linkLost } from "./exchange.ts";
 import type { Dial } from "./wire.ts";
 
 /**
@@ -22,6 +34,13 @@ export interface StreamListener<V extends VerbName> {
   ended(error: SessiondError | null): void;
 }
 
+export interface Opening {
+  readonly signal: AbortSignal;
+  /** What is spoken here; this build's range unless given. */
+  readonly speaks?: ProtocolRange | undefined;
+  ended(link: Link, error: SessiondError): void;
+}
+
 export class Link {
   readonly hello: Hello;
   readonly #exchange: Exchange;
@@ -34,32 +53,35 @@ export class Link {
   }
 
   /**
-   * Dials and agrees on a protocol version.
+   * Dials and agrees on a protocol version, within `hello_wait_ms`: until then nothing probes the link, and a daemon that
+   * took the connection and hangs would be waited for without end.
    *
    * @throws SessiondError `daemon_unreachable` (detail `nobody` where nothing listens), `protocol_mismatch`, or the signal's reason
    */
-  static async open(dial: Dial, { signal, ended }: { signal: AbortSignal; ended(link: Link, error: SessiondError): void }): Promise<Link> {
-    if (signal.aborted) throw signal.reason;
+  static async open(dial: Dial, { signal: caller, ended, speaks = protocol }: Opening): Promise<Link> {
+    if (caller.aborted) throw caller.reason;
     let link: Link | null = null;
     const { promise, resolve, reject } = deferred();
     const exchange = new Exchange(dial, { opened: resolve, ended: (error) => (link === null ? reject(error) : ended(link, error)) });
+    const { signal, release } = callLimit(limits.hello_wait_ms, caller);
     const abort = (): void => reject(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     try {
       await promise;
       const trpc = getUntypedClient(createTRPCClient<SessiondRouter>({ links: [exchangeLink(exchange)] }));
-      const hello = await called<"hello">(trpc.query("hello", { protocol: { ...protocol } } satisfies VerbInput<"hello">, { signal }));
-      if (hello.protocol < protocol.min || hello.protocol > protocol.max)
-        throw new SessiondError("protocol_mismatch", { client: rangeText(protocol), daemon: rangeText(hello.range) });
+      const hello = await called<"hello">(trpc.query("hello", { protocol: { ...speaks } } satisfies VerbInput<"hello">, { signal }));
+      if (hello.protocol < speaks.min || hello.protocol > speaks.max)
+        throw new SessiondError("protocol_mismatch", { client: rangeText(speaks), daemon: rangeText(hello.range), daemon_version: hello.version });
       exchange.requestBytesMax = hello.limits["request_bytes_max"] ?? exchange.requestBytesMax;
       const { heartbeat_ms: every, heartbeat_wait_ms: wait } = hello.limits;
       if (every !== undefined && wait !== undefined) exchange.wire.heartbeat(every, wait);
       return (link = new Link(hello, exchange, trpc));
     } catch (error) {
       exchange.close();
-      throw error;
+      throw signal.aborted && !caller.aborted ? linkLost("the daemon took the connection and does not answer") : error;
     } finally {
       signal.removeEventListener("abort", abort);
+      release();
     }
   }
 

@@ -1,5 +1,5 @@
 import { limits, readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
-import type { CallOptions } from "./call-limit.ts";
+import { callLimit, type CallOptions } from "./call-limit.ts";
 import { Connection, handleClosed } from "./connection.ts";
 import type { Door } from "./door.ts";
 import type { DriverSeat } from "./driver-seat.ts";
@@ -129,9 +129,9 @@ export class Session extends SessionHandle {
     const label = request.label ?? this.#parts.clientName;
     const stream = new SeatStream(this.calls.door, { sessionId: this.id, role: request.as, label, fallback, force, auth });
     const handles = new SeatHandles({ stream, calls: this.calls, auth, sessionId: this.id });
+    const limit = callLimit(undefined, request.signal, this.#givenUp.signal);
     try {
-      const signals = request.signal === undefined ? [] : [request.signal];
-      await stream.open({ ...request, signal: AbortSignal.any([this.#givenUp.signal, ...signals]) });
+      await stream.open({ ...request, signal: limit.signal });
     } catch (error) {
       // Given up before the answer: the seat may be taken all the same, and nobody else has its secret.
       const told =
@@ -141,6 +141,8 @@ export class Session extends SessionHandle {
       if (this.#closed === null) throw error;
       await told;
       throw handleClosed();
+    } finally {
+      limit.release();
     }
     const seat = stream.seat?.role === "driver" ? handles.driver : handles.viewer;
     if (this.#closed !== null) {

@@ -45,11 +45,16 @@ export interface Reading {
   readonly told?: Fault | undefined;
 }
 
-/** A place in the log. Who holds one gets every frame behind it: nothing there is compacted before he has passed. */
+/**
+ * A place in the log. Who holds one gets every frame behind it: nothing there is compacted before he has passed,
+ * or is so far behind that he was given up.
+ */
 export interface Standing {
   after: number;
   /** True for a stream, which moves on as it is read. */
   readonly live: boolean;
+  /** What is behind it may be compacted: nothing is read from here any more. */
+  givenUp: boolean;
 }
 
 /** How a room's streams end: `complete`, or with an error for every reader. */
@@ -145,7 +150,7 @@ export class Room {
 
   /** Take a place, in the same step as the cursor is judged; `leave` it in any case. */
   stand(after: number, live = true): Standing {
-    const standing = { after, live };
+    const standing = { after, live, givenUp: false };
     this.#standing.add(standing);
     return standing;
   }
@@ -162,14 +167,18 @@ export class Room {
    * @param ready  awaited before each batch: the reader's socket has room again
    * @param told   the fault that the reader knows of
    * @yields       batches of ascending seq without gap; one without frames announces a fault or its end
-   * @throws       the error that the room ended with, or the signal's reason when it is a SessiondError
+   * @throws       the error that the room ended with, or the signal's reason when it is a SessiondError; slow_consumer when
+   *               compaction had to wait too long for this reader
    */
   async *read(standing: Standing, signal: AbortSignal, { ready = () => Promise.resolve(), told }: Reading = {}): AsyncGenerator<RoomBatch> {
     for (;;) {
       await ready();
       if (signal.aborted) break;
+      if (standing.givenUp) throw leftBehind();
       if (standing.after < this.#head) {
         const { last, frames } = await this.#take(standing.after);
+        // Given up while it was read: it may lack what compaction dropped.
+        if (standing.givenUp) throw leftBehind();
         standing.after = last;
         this.#moved.ring();
         told = this.#fault;
@@ -204,6 +213,14 @@ export class Room {
   /** Resolves when nobody stands before this frame any more, or the signal aborts. */
   async passed(seq: number, signal: AbortSignal): Promise<void> {
     while (this.standsBefore(seq) && !signal.aborted) await this.#moved.rung(signal);
+  }
+
+  /** Streams that stand before this frame are waited for no longer: they end with slow_consumer. */
+  giveUp(seq: number): void {
+    for (const standing of [...this.#standing].filter(({ after, live }) => live && after < seq)) {
+      standing.givenUp = true;
+      this.leave(standing);
+    }
   }
 
   /** Frames after `after`, from memory or disk, bounded in number and bytes. */
@@ -267,3 +284,5 @@ export class Room {
     return { cursor: this.cursor(seq), head: this.#head, frames, ...(this.#fault && { fault: this.#fault }) };
   }
 }
+
+const leftBehind = (): SessiondError => new SessiondError("slow_consumer", { reason: "fell too far behind" });

@@ -3,12 +3,13 @@ import type { Duplex } from "node:stream";
 import { getWSConnectionHandler } from "@trpc/server/adapters/ws";
 import { WebSocketServer, type WebSocket } from "ws";
 import type { Limits } from "@sessiond/shared";
-import type { Clock } from "../clock.ts";
+import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import { mintBootId } from "../ids.ts";
 import type { buildRouter } from "../router.ts";
 import { frameEncoder } from "./encode.ts";
 import { answer, unwelcome, type Pages } from "./http.ts";
+import { Newcomers } from "./newcomers.ts";
 import { PacedConnection } from "./pacing.ts";
 import { SocketBytes } from "./socket-bytes.ts";
 
@@ -49,9 +50,11 @@ export function openDoor(options: DoorOptions): Door {
   const paced = new WeakMap<WebSocket, PacedConnection>();
   const server = createServer((request, response) => void plain(request, response));
   const bytes = new SocketBytes(server);
-  server.headersTimeout = limits.hello_wait_ms;
+  const newcomers = new Newcomers(server, options);
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on("error", () => socket.destroy());
+    // Knocked before the door was closed: as if it had come after.
+    if (!server.listening) return void socket.destroy();
     const reason = unwelcome(request) ?? (sockets.clients.size >= limits.connections_max ? "connections_max" : null);
     if (reason !== null) {
       counters.turnAway(reason);
@@ -59,7 +62,10 @@ export function openDoor(options: DoorOptions): Door {
       socket.end(`HTTP/1.1 ${reason === "connections_max" ? full(limits) : "403 Forbidden"}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (client) => accept(client, request));
+    sockets.handleUpgrade(request, socket, head, (client) => {
+      newcomers.admitted(socket);
+      accept(client, request);
+    });
   });
 
   function plain(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -120,7 +126,7 @@ function keepAlive(client: WebSocket, clock: Clock, limits: Limits): () => void 
   };
   function probe(): void {
     client.ping();
-    cancel = clock.after(limits.heartbeat_wait_ms, missed);
+    cancel = afterAwake(clock, limits.heartbeat_wait_ms, missed);
   }
   function missed(): void {
     if (client.bufferedAmount <= limits.socket_buffer_bytes_max) return client.terminate();

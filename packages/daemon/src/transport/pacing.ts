@@ -1,7 +1,7 @@
 import type { Row } from "@sessiond/shared";
 import { SessiondError, type Limits } from "@sessiond/shared";
 import type { WebSocket } from "ws";
-import type { Clock } from "../clock.ts";
+import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import type { Connection } from "../router.ts";
 
@@ -65,7 +65,7 @@ export class PacedConnection implements Connection {
 
   /** `ws` tells when a message has left through the callback of `send`; the adapter gives none, so one is put in. */
   #noticeFlushes(): void {
-    const send = this.#socket.send.bind(this.#socket) as (data: string, done: (error?: Error) => void) => void;
+    const send = this.#socket.send.bind(this.#socket) as (data: Buffer, how: { readonly binary: false }, done: (error?: Error) => void) => void;
     const flushed = () => {
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#stall?.();
@@ -75,7 +75,8 @@ export class PacedConnection implements Connection {
       this.#wake();
     };
     this.#socket.send = ((data: string) => {
-      send(data, flushed);
+      // As bytes: of a text that waits Node keeps the text and three bytes of storage for each of its characters.
+      send(Buffer.from(data), { binary: false }, flushed);
       if (!this.#full || this.#socket.readyState !== this.#socket.OPEN) return;
       this.#socket.pause();
       this.#watchStall();
@@ -83,7 +84,7 @@ export class PacedConnection implements Connection {
   }
 
   #watchStall(): void {
-    this.#stall ??= this.#clock.after(this.#limits.stall_ms, () => this.#stalled());
+    this.#stall ??= afterAwake(this.#clock, this.#limits.stall_ms, () => this.#stalled());
   }
 
   /** The streams end with the error, then the socket; a peer that takes not even that is cut. */
