@@ -34,9 +34,11 @@ export class Audit {
   readonly #limits: AuditLimits;
   #queue: string[] = [];
   #writing: Promise<void> | null = null;
-  #minute = 0;
+  #minute = Number.NEGATIVE_INFINITY;
   #refusals = 0;
   #unwritten = 0;
+  /** The last write failed, perhaps in the middle of a line: the next one begins a line of its own. */
+  #torn = false;
 
   constructor(path: string, clock: Clock, limits: AuditLimits) {
     this.#path = path;
@@ -45,25 +47,28 @@ export class Audit {
   }
 
   record(entry: AuditEntry, refusal: boolean): void {
-    const now = this.#clock.now();
-    if (now - this.#minute >= minute) this.#nextMinute(now);
+    if (this.#clock.steady() - this.#minute >= minute) this.#nextMinute();
     if (refusal && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
       this.#unwritten += 1;
       this.counts.refusals_counted += 1;
       return;
     }
-    this.#write({ at: new Date(now).toISOString(), ...entry });
+    this.#write({ at: this.#now(), ...entry });
   }
 
   /** Resolves when what was recorded is written, or has failed to be. */
   async flush(): Promise<void> {
-    this.#nextMinute(this.#clock.now());
+    this.#nextMinute();
     await this.#writing;
   }
 
-  #nextMinute(now: number): void {
-    if (this.#unwritten > 0) this.#write({ at: new Date(now).toISOString(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
-    this.#minute = now;
+  #now(): string {
+    return new Date(this.#clock.now()).toISOString();
+  }
+
+  #nextMinute(): void {
+    if (this.#unwritten > 0) this.#write({ at: this.#now(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
+    this.#minute = this.#clock.steady();
     this.#refusals = 0;
     this.#unwritten = 0;
   }
@@ -87,9 +92,11 @@ export class Audit {
           () => 0,
         );
         if (size > this.#limits.audit_bytes_max) await rename(this.#path, `${this.#path}.1`);
-        await appendFile(this.#path, lines.join(""), { mode: 0o600 });
+        await appendFile(this.#path, `${this.#torn ? "\n" : ""}${lines.join("")}`, { mode: 0o600 });
+        this.#torn = false;
         this.counts.written += lines.length;
       } catch (error) {
+        this.#torn = true;
         this.counts.failed += lines.length;
         this.counts.last_failure = error instanceof Error && "code" in error ? String(error.code) : "unknown";
       }

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, fstatSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
@@ -27,6 +27,7 @@ export interface DiskFile {
   read(position: number, length: number): Promise<Buffer>;
   /** Writes all of it. */
   write(position: number, bytes: Buffer): Promise<void>;
+  /** @throws also when the file has no name any more: what it holds will be gone with the process */
   datasync(): Promise<void>;
   truncate(length: number): Promise<void>;
   close(): Promise<void>;
@@ -36,6 +37,9 @@ export const isErrno = (error: unknown, ...codes: string[]): boolean => error in
 
 /** A short reason for a failed file operation, without the path: `ENOSPC: no space left on device`. */
 export const diskReason = (error: unknown): string => (error instanceof Error ? (error.message.split(",")[0] ?? error.message) : String(error));
+
+/** A name that `replace` gives for the time of its writing: of a process that has ended, what it left half done. */
+export const isHalfReplaced = (name: string): boolean => /^\..+\.\d+-\d+$/.test(name);
 
 async function openFile(path: string, mode: "read" | "write"): Promise<DiskFile> {
   const flags = mode === "read" ? constants.O_RDONLY : constants.O_RDWR | constants.O_CREAT;
@@ -56,7 +60,11 @@ async function openFile(path: string, mode: "read" | "write"): Promise<DiskFile>
       let done = 0;
       while (done < bytes.length) done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
     },
-    datasync: () => handle.datasync(),
+    async datasync() {
+      await handle.datasync();
+      // The kernel keeps a removed file for whoever has it open, and nobody else will ever read it.
+      if (fstatSync(handle.fd).nlink === 0) throw new Error("ENOENT: the file was removed");
+    },
     truncate: (length) => handle.truncate(length),
     close: () => handle.close(),
   };

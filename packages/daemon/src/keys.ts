@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { chmod, lstat } from "node:fs/promises";
 import { formatHostKey, isHostKey, SessiondError } from "@sessiond/shared";
-import type { Disk } from "./disk.ts";
+import { diskReason, type Disk } from "./disk.ts";
 import { mintHostSecret } from "./ids.ts";
 
 /**
@@ -25,8 +25,17 @@ export class HostKey {
     this.#hash = hash;
   }
 
-  /** Read the key's file, or make it. @throws SessiondError storage_failed, when the file is not the owner's alone or damaged */
+  /** Read the key's file, or make it. @throws SessiondError storage_failed, also when the file is not the owner's alone or damaged */
   static async load(disk: Disk, path: string): Promise<HostKey> {
+    try {
+      return await HostKey.#readOrMake(disk, path);
+    } catch (cause) {
+      if (cause instanceof SessiondError) throw cause;
+      throw new SessiondError("storage_failed", { reason: `${path}: ${diskReason(cause)}` }, { cause });
+    }
+  }
+
+  static async #readOrMake(disk: Disk, path: string): Promise<HostKey> {
     const stored = (await disk.readText(path))?.trim();
     if (stored !== undefined) {
       const stat = await lstat(path);

@@ -1,9 +1,9 @@
 import { constants } from "node:fs";
 import { lstat, mkdir, open, readFile, rename, rm, type FileHandle } from "node:fs/promises";
-import type { Server } from "node:net";
+import { connect, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
-import { diskReason } from "./disk.ts";
+import { diskReason, isErrno } from "./disk.ts";
 
 /**
  * One daemon a directory. A kernel lock decides who it is: it ends with its process,
@@ -25,7 +25,8 @@ export async function privateDirectory(path: string): Promise<void> {
     if (!stat.isDirectory()) throw new SessiondError("storage_failed", { reason: `${path} is not a directory` });
     if (stat.uid !== process.getuid?.()) throw new SessiondError("storage_failed", { reason: `${path} belongs to another account` });
     if ((stat.mode & 0o077) !== 0) throw new SessiondError("storage_failed", { reason: `${path} is open to other accounts; run: chmod 700 ${path}` });
-    const probe = join(path, `.probe-${process.pid}`);
+    // One name for all: what one that was killed left, the next removes.
+    const probe = join(path, ".probe");
     const handle = await open(probe, "w", 0o600);
     await handle.close();
     await rm(probe, { force: true });
@@ -105,4 +106,23 @@ async function listen(server: Server, path: string): Promise<void> {
     throw new SessiondError("storage_failed", { reason: `cannot listen on ${path}: ${diskReason(error)}` }, { cause: error });
   });
   await rename(temporary, path);
+}
+
+/** What a socket's name leads to: a daemon, one that hangs, one that is dead, nothing. */
+export type Dialled = "answers" | "silent" | "refused" | "absent";
+
+/** Knock, as whoever wants to know does: a socket or a lock is stale when nobody answers, however old it is. */
+export function dial(path: string, waitMs: number): Promise<Dialled> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const end = (answer: Dialled): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(waitMs, () => end("silent"));
+    socket.on("error", (error) => end(isErrno(error, "ENOENT") ? "absent" : isErrno(error, "EAGAIN") ? "silent" : "refused"));
+    socket.on("end", () => end("silent"));
+    socket.on("data", () => end("answers"));
+    socket.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  });
 }

@@ -26,13 +26,13 @@ export interface MetricsOptions {
 
 /** @throws SessiondError unauthenticated */
 export async function metricsPage(options: MetricsOptions, hostKey: unknown): Promise<string> {
-  const since = options.clock.now();
+  const since = options.clock.steady();
   try {
     options.gate.owner(hostKey);
   } catch (error) {
     const outcome = isSessiondError(error) ? error.code : "internal";
     options.counters.called("metrics", outcome);
-    options.audit.record({ verb: "metrics", outcome, ms: options.clock.now() - since }, true);
+    options.audit.record({ verb: "metrics", outcome, ms: Math.round(options.clock.steady() - since) }, true);
     throw error;
   }
   options.counters.called("metrics", "ok");

@@ -5,6 +5,7 @@ import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
 import type { Counters } from "./counters.ts";
 import type { Found, GateKeeper, Grant } from "./gate.ts";
+import { joinedSignal } from "./joined-signal.ts";
 import { refusalCodes } from "./metric-table.ts";
 import type { Reader } from "./session/attach.ts";
 import { handlers } from "./verbs/index.ts";
@@ -86,7 +87,7 @@ async function hold({ daemon }: RouterOptions, raw: unknown): Promise<() => void
 }
 
 async function call(options: RouterOptions, dispatched: Dispatched): Promise<unknown> {
-  const since = options.clock.now();
+  const since = options.clock.steady();
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
@@ -112,17 +113,20 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
 }
 
 async function* stream(options: RouterOptions, dispatched: Dispatched) {
-  const since = options.clock.now();
+  const since = options.clock.steady();
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
+  let joined: ReturnType<typeof joinedSignal> | undefined;
   let noted = false;
   try {
     leave = dispatched.connection.enter("subscription");
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
-    const signal = dispatched.signal === undefined ? dispatched.connection.signal : AbortSignal.any([dispatched.connection.signal, dispatched.signal]);
+    const signals = [dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
+    joined = joinedSignal(...signals);
+    const { signal } = joined;
     const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<StreamOutput<"attach" | "watch_sessions">>;
     for await (const item of handler({
       input: admitted.input,
@@ -139,6 +143,7 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
     if (noted) throw streamFailed(options, error);
     throw refused(options, dispatched, grant, error, since);
   } finally {
+    joined?.release();
     release?.();
     leave?.();
   }
@@ -211,7 +216,7 @@ function note(
     {
       verb: name,
       outcome,
-      ms: options.clock.now() - since,
+      ms: Math.round(options.clock.steady() - since),
       ...(session !== undefined && { session }),
       ...(seat !== undefined && { seat }),
       ...(found.token !== undefined && { token: found.token }),

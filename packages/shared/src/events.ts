@@ -89,6 +89,10 @@ export interface Frame {
 }
 export const frameSchema = z.strictObject({ seq: z.int().positive(), at: s.millis, event: eventSchema }) as unknown as z.ZodType<Frame>;
 
+/** A frame out of a journal: one whose event a later version wrote is passed on as it is, to readers who pass over what they do not know. */
+const laterEvent = z.looseObject({ type: z.string().refine((type) => !Object.hasOwn(eventTable, type), "its type is known, and it has another form") });
+export const storedFrameSchema = z.union([frameSchema, z.strictObject({ seq: z.int().positive(), at: s.millis, event: laterEvent })]) as unknown as z.ZodType<Frame>;
+
 const attached = { cursor: s.cursor, head: s.seq, seat: s.seat.nullable(), fault: s.fault.optional() };
 /**
  * What an `attach` stream yields: first a `snapshot` or `resumed`, then `batch`es.

@@ -28,6 +28,11 @@ export const limitTable = {
   subscriptions_per_connection_max: { value: 32, unit: "count", why: "the library uses one a connection" },
   calls_per_connection_max: { value: 256, unit: "count", why: "calls under way on one socket; the library never nears it" },
   calls_per_message_max: { value: 64, unit: "count", why: "a stock client sends all its subscriptions again as one message when it reconnects" },
+  newcomers_max: {
+    value: 512,
+    unit: "count",
+    why: "connections that have not said what they want; as many as the system's own queue holds, then the oldest goes",
+  },
   hello_wait_ms: { value: 10_000, unit: "ms", why: "a socket that says nothing is not a client" },
   heartbeat_ms: { value: 15_000, unit: "ms", why: "a quiet link is probed this often, from both sides" },
   heartbeat_wait_ms: { value: 10_000, unit: "ms", why: "a peer that does not answer a probe within this is gone" },
@@ -47,6 +52,11 @@ export const limitTable = {
   snapshot_bytes_max: { value: 8_388_608, unit: "bytes", why: "at a segment's head; with a larger state the segment before it grows on for a while" },
   segments_kept: { value: 2, unit: "count", why: "sealed ones that stay as they were written: recent cursors are served from them" },
   segments_open_max: { value: 4, unit: "count", why: "sealed ones that a session holds open for whoever pages in them" },
+  segments_held_max: {
+    value: 12,
+    unit: "count",
+    why: "sealed ones beyond those kept that are not compacted because a reader stands before them: with the others 60 MB, within what a session may take on disk",
+  },
   merged_chunk_chars_max: {
     value: 262_144,
     unit: "chars",
@@ -80,12 +90,22 @@ export const limitTable = {
   sessions_live_max: { value: 1_024, unit: "count", why: "each holds a descriptor; orphans by the hundred are a fault" },
   seats_max: { value: 256, unit: "count", why: "200 viewers and room to reconnect" },
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
+  credentials_idle_max: {
+    value: 16,
+    unit: "count",
+    why: "sessions out of memory whose tokens are kept there all the same: who comes back soon costs no reading, and thousands at rest cost no memory",
+  },
   tokens_live_max: { value: 64, unit: "count", why: "beyond it the longest unused seatless start token goes" },
   start_token_idle_ms: { value: 86_400_000, unit: "ms", why: "a token that nobody used for a day is a leak" },
   token_use_written_ms: {
     value: 3_600_000,
     unit: "ms",
     why: "last use is written down this often: a day without use is noticed to the hour, and reading costs no writes",
+  },
+  clock_look_ms: {
+    value: 60_000,
+    unit: "ms",
+    why: "who waits for an instant looks at the machine's clock this often: it may be set, or the machine may sleep",
   },
   token_ttl_ms_max: { value: 31_536_000_000, unit: "ms", why: "a year; longer is for ever" },
   // Prompts and turns.
@@ -112,6 +132,15 @@ export const limitTable = {
   shell_pipes_ms: { value: 100, unit: "ms", why: "what holds a command's pipes open after its end is ended" },
   shell_ms_max: { value: 600_000, unit: "ms", why: "a command that runs longer belongs in the background" },
   kill_wait_ms: { value: 2_000, unit: "ms", why: "between TERM and KILL of a command's group" },
+  kill_chase_ms: { value: 2_000, unit: "ms", why: "what forks faster than it is looked for is hunted this long after KILL" },
+  kill_passes_min: { value: 20, unit: "count", why: "so often at least, however slow the machine" },
+  kill_looks_max: {
+    value: 50,
+    unit: "count",
+    why: "listings in a row with nothing of the call, but something that was gone when it was read: one of a few is a hit",
+  },
+  processes_read_at_once: { value: 32, unit: "count", why: "a millisecond of reading /proc in one step; a machine may have thousands" },
+  setpriv_wait_ms: { value: 2_000, unit: "ms", why: "asked once whether children can die with the daemon; without an answer they do not" },
   // The model.
   model_idle_ms: { value: 120_000, unit: "ms", why: "a stream that says nothing for this long has failed" },
   model_retries_max: { value: 3, unit: "count", why: "429 and 5xx, with the server's own retry-after" },
@@ -124,6 +153,11 @@ export const limitTable = {
     why: "events kept for a seat's reader that has not taken them; what is above it is read from the transcript",
   },
   daemon_start_wait_ms: { value: 20_000, unit: "ms", why: "a cold start takes a tenth of a second; a loaded machine gets patience" },
+  start_turn_ms: {
+    value: 1_000,
+    unit: "ms",
+    why: "a client that was about to start a daemon and is not heard of for this long has died; the next one starts it",
+  },
   goodbye_ms: { value: 2_000, unit: "ms", why: "seats and tokens end by themselves; a goodbye is worth this much waiting" },
   redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },
   // The house.
@@ -132,6 +166,20 @@ export const limitTable = {
   audit_pending_lines_max: { value: 10_000, unit: "count", why: "lines that wait for a slow disk; beyond it they are counted as failed" },
   audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept once as .1 and begun anew" },
   log_bytes_max: { value: 4_194_304, unit: "bytes", why: "the same for the daemon's log" },
+  log_pending_bytes_max: { value: 65_536, unit: "bytes", why: "lines of the log that a full disk did not take wait here; what comes after them is dropped" },
+  // What looks after it: verify and doctor.
+  recovery_findings_max: { value: 100, unit: "count", why: "of one session; a journal with more of them is replaced, not mended line by line" },
+  doctor_wait_ms: { value: 10_000, unit: "ms", why: "a daemon that has not answered by then is stopped or hangs; a healthy one takes a millisecond" },
+  disk_free_bytes_min: {
+    value: 67_108_864,
+    unit: "bytes",
+    why: "with less room doctor warns: a segment, what compaction makes of it and a snapshot, for a few sessions",
+  },
+  session_disk_bytes_fixed: {
+    value: 67_108_864,
+    unit: "bytes",
+    why: "what a session may take beside 1.3 times its conversation: segments that wait for compaction",
+  },
   socket_path_bytes_max: { value: 103, unit: "bytes", why: "Node truncates longer unix socket paths without a word" },
 } as const satisfies Record<string, Limit>;
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
-import { attachItem, frameSchema, watchItem } from "./events.ts";
+import { attachItem, storedFrameSchema, watchItem } from "./events.ts";
 import { limits } from "./limits.ts";
 import * as s from "./schemas.ts";
 
@@ -47,7 +47,8 @@ const done = z.strictObject({ seq: s.seq });
 export const verbs = {
   hello: {
     kind: "query", gate: "open", retry: "safe", throws: ["protocol_mismatch"], doc: "Agree on a protocol version; learn version, boot id and limits.",
-    input: z.strictObject({ protocol: range }),
+    // What a newer client says beside it must not keep this daemon from saying which versions it speaks.
+    input: z.object({ protocol: z.object(range.shape) }),
     output: z.strictObject({ protocol: z.int(), range, version: z.string(), boot_id: z.string(), limits: z.record(z.string(), z.number()) }),
   },
   daemon_status: {
@@ -122,7 +123,7 @@ export const verbs = {
   session_data: {
     kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
     input: z.strictObject({ ...session, after: s.seq.optional(), before: s.seq.optional(), limit: z.int().min(1).max(512).optional() }),
-    output: z.strictObject({ frames: z.array(frameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq, compacted_through: s.seq }),
+    output: z.strictObject({ frames: z.array(storedFrameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq, compacted_through: s.seq }),
   },
   attach: {
     kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, retry: "safe", draining: { by: "role", passes: ["viewer"] },
@@ -132,7 +133,7 @@ export const verbs = {
     output: attachItem,
   },
   detach: {
-    kind: "mutation", gate: "seat", retry: "safe", draining: true, throws: ["not_attached", "session_stopped"], doc: "Leave the seat; the session works on.",
+    kind: "mutation", gate: "seat", retry: "safe", draining: true, throws: ["not_attached", "session_stopped", "storage_failed"], doc: "Leave the seat; the session works on.",
     input: z.strictObject(session), output: done,
   },
   take_driver: {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { SessiondError, type Role, type Seat } from "@sessiond/shared";
+import { afterAwake } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import { Wheel, type DriverKeys, type WheelHost } from "./wheel.ts";
 
@@ -225,7 +226,7 @@ export class Seats {
     const seat = this.#seats.find((taken) => taken.seat_id === held.seat_id);
     if (seat?.connected === true) this.#host.apply({ type: "seat_lost", seat_id: held.seat_id, grace_ms: this.#host.limits.seat_grace_ms });
     held.cancelGrace?.();
-    held.cancelGrace = this.#host.clock.after(this.#host.limits.seat_grace_ms, () => {
+    held.cancelGrace = afterAwake(this.#host.clock, this.#host.limits.seat_grace_ms, () => {
       if (this.#host.writable()) this.leave(held.seat_id, "grace");
     });
   }

@@ -61,6 +61,8 @@ export class Wheel {
   #last: Promise<void> = Promise.resolve();
   /** Seq of each request's frame, so that a repeat gets the same answer. */
   readonly #asked = new Map<string, number>();
+  /** When each request's time is up: `lapses_at` tells people, and their machine's clock may be set meanwhile. */
+  readonly #due = new Map<string, { readonly lapses_at: number; readonly due: number }>();
   #cancelTimer: (() => void) | null = null;
 
   constructor(host: WheelHost) {
@@ -161,18 +163,32 @@ export class Wheel {
     if (!this.#host.writable()) return;
     const heir = this.#asking()[0];
     if (heir !== undefined && this.holder() === undefined) this.#grant(heir);
-    const now = this.#host.clock.now();
-    const open = this.#host.state().driver_requests.filter(({ seat_id }) => !this.#coming.some((coming) => coming.seatId === seat_id));
+    const now = this.#host.clock.steady();
+    const open = this.#timed().filter(({ seat_id }) => !this.#coming.some((coming) => coming.seatId === seat_id));
     // Who is away answers nobody: then a request waits for the grace's end, or for the driver.
     const away = this.driver()?.connected === false;
-    for (const { seat_id, lapses_at } of open) if (lapses_at <= now && !away) this.#host.apply({ type: "driver_request_lapsed", seat_id });
-    const next = Math.min(...open.map(({ lapses_at }) => lapses_at).filter((at) => at > now));
+    for (const { seat_id, due } of open) if (due <= now && !away) this.#host.apply({ type: "driver_request_lapsed", seat_id });
+    const next = Math.min(...open.map(({ due }) => due).filter((due) => due > now));
     if (next !== Number.POSITIVE_INFINITY) this.#tendIn(next - now);
   }
 
   /** The life is over. */
   clear(): void {
     this.#cancelTimer?.();
+  }
+
+  /** The requests that stand, each with when its time is up: counted from when it was first looked at. */
+  #timed(): { seat_id: string; due: number }[] {
+    const { clock, limits } = this.#host;
+    const requests = this.#host.state().driver_requests;
+    const stands = (seatId: string, at: number): boolean => requests.some((request) => request.seat_id === seatId && request.lapses_at === at);
+    for (const [seatId, { lapses_at }] of this.#due) if (!stands(seatId, lapses_at)) this.#due.delete(seatId);
+    return requests.map(({ seat_id, lapses_at }) => {
+      const left = Math.min(Math.max(0, lapses_at - clock.now()), limits.driver_request_ms);
+      const timed = this.#due.get(seat_id) ?? { lapses_at, due: clock.steady() + left };
+      this.#due.set(seat_id, timed);
+      return { seat_id, due: timed.due };
+    });
   }
 
   #tendIn(ms: number): void {

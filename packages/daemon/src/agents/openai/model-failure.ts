@@ -36,7 +36,9 @@ export function retryAfter(error: unknown, retries: number): number | null {
   const after = headers?.get("retry-after") ?? "";
   if (/^\s*\d+(\.\d+)?\s*$/.test(after)) return Number(after) * 1_000;
   const at = Date.parse(after);
-  return Number.isNaN(at) ? firstRetryMs * 2 ** retries : Math.max(0, at - Date.now());
+  if (Number.isNaN(at)) return firstRetryMs * 2 ** retries;
+  // An instant of the server's clock, which says what it shows now; this machine's may be set otherwise.
+  return Math.max(0, at - (Date.parse(headers?.get("date") ?? "") || Date.now()));
 }
 
 export function failureOf(error: unknown, where: Where): ModelFailure {

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Limits, Usage } from "@sessiond/shared";
 import type OpenAI from "openai";
+import { joinedSignal } from "../../joined-signal.ts";
 import { IdleWatch } from "./idle-watch.ts";
 import type { ModelFailure } from "./model-failure.ts";
 import { failureOf, retryAfter } from "./model-failure.ts";
@@ -49,9 +50,9 @@ export class ChatModel {
   /** @yields the answer's text and thoughts as they come. @throws never */
   async *ask(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta, ModelOutcome, void> {
     const watch = new IdleWatch(this.#options.limits.model_idle_ms);
+    const either = joinedSignal(signal, watch.signal);
     try {
-      const both = AbortSignal.any([signal, watch.signal]);
-      const chunks = await this.#open(request, { signal: both, watch });
+      const chunks = await this.#open(request, { signal: either.signal, watch });
       if (chunks === null) return { type: "aborted", usage: noUsage };
       return yield* this.#read(chunks, { signal, watch });
     } catch (error) {
@@ -59,6 +60,7 @@ export class ChatModel {
       return { type: "failed", error: watch.silent ? this.#silence() : failureOf(error, this.#options), usage: noUsage };
     } finally {
       watch.stop();
+      either.release();
     }
   }
 
