@@ -19,14 +19,26 @@ export interface CredentialsOptions {
   readonly limits: Limits;
   /** Seats taken with these tokens end. */
   onEnded(id: SessionId, tokenIds: readonly string[], why: SessiondError): void;
+  /** False while the session needs them in memory. */
+  mayLetGo(id: SessionId): boolean;
+  /** Does this while nobody has the session in hand. @returns false, and nothing was done, where somebody has or it needs them */
+  unattended(id: SessionId, work: () => Promise<void>): Promise<boolean>;
+  /** Resolves when nobody has the session in hand. */
+  freed(id: SessionId): Promise<void>;
   report(error: unknown): void;
 }
 
-/** The slow facts and tokens of each session: read from disk once, when they are first asked for, so that each file has one writer. */
+/**
+ * The slow facts and tokens of each session: read from disk when they are first asked for, and never
+ * twice at a time, so that each file has one writer. Of sessions that are not in memory the last few are
+ * kept; the others' are let go of, and read again when a call names them.
+ */
 export class SessionCredentials {
   readonly #options: CredentialsOptions;
   readonly #loading = new Map<SessionId, Promise<Credentials>>();
+  /** Those that were asked for last are last. */
   readonly #loaded = new Map<SessionId, Credentials>();
+  readonly #leaving = new Set<SessionId>();
 
   constructor(options: CredentialsOptions) {
     this.#options = options;
@@ -40,7 +52,15 @@ export class SessionCredentials {
       this.#loading.set(entry.id, loading);
       loading.catch(() => this.#loading.delete(entry.id));
     }
+    const held = this.#loaded.get(entry.id);
+    if (held !== undefined && this.#loaded.delete(entry.id)) this.#loaded.set(entry.id, held);
     return loading;
+  }
+
+  /** One more session is not in memory any more. */
+  spare(): void {
+    const idle = [...this.#loaded.keys()].filter((id) => this.#options.mayLetGo(id) && !this.#leaving.has(id));
+    for (const id of idle.slice(0, Math.max(0, idle.length - this.#options.limits.credentials_idle_max))) void this.#letGo(id);
   }
 
   /** Those of a session, where they are in memory. */
@@ -68,12 +88,32 @@ export class SessionCredentials {
     await Promise.all([...this.#loaded.keys()].filter((id) => !passedOver(id)).map((id) => this.writeUse(id)));
   }
 
+  async #letGo(id: SessionId): Promise<void> {
+    this.#leaving.add(id);
+    let gone = true;
+    try {
+      gone = await this.#options.unattended(id, async () => {
+        await this.#loaded.get(id)?.tokens.writeUse();
+        this.forget(id);
+      });
+      if (!gone) await this.#options.freed(id);
+    } catch (error) {
+      // What could not be written down is known here alone.
+      this.#options.report(error);
+    } finally {
+      this.#leaving.delete(id);
+    }
+    // A call was at work on it; by now another may be the one to go.
+    if (!gone) this.spare();
+  }
+
   async #load(entry: RegistryEntry): Promise<Credentials> {
     const { store, clock, limits, onEnded } = this.#options;
     const file = await store.sessionFile(entry);
     const ended = (ids: readonly string[], cause: TokenEndCause) => onEnded(entry.id, ids, new SessiondError("token_ended", { cause }));
     const credentials = { file, tokens: new Tokens(file, clock, limits, ended) };
     this.#loaded.set(entry.id, credentials);
+    this.spare();
     return credentials;
   }
 }

@@ -58,7 +58,13 @@ export class Host {
   constructor(options: HostOptions) {
     this.options = options;
     const onEnded = (id: SessionId, tokenIds: readonly string[], why: SessiondError) => this.#awake.get(id)?.seats.tokensEnded(tokenIds, why);
-    this.credentials = new SessionCredentials({ ...options, onEnded });
+    this.credentials = new SessionCredentials({
+      ...options,
+      onEnded,
+      mayLetGo: (id) => this.#mayLetGo(id),
+      unattended: (id, work) => this.#unattended(id, work),
+      freed: (id) => this.leases.freed(id),
+    });
     this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: () => this.list() });
     this.resting = new Resting(this);
   }
@@ -96,6 +102,18 @@ export class Host {
   /** Resolves when the session is not in the middle of being woken, or begun again. */
   async settled(id: SessionId): Promise<void> {
     await this.#waking.get(id)?.catch(() => undefined);
+  }
+
+  /** Not in memory, nor on its way there; and no deletion hangs on when its last token was given. */
+  #mayLetGo(id: SessionId): boolean {
+    return !this.#awake.has(id) && !this.#opening.has(id) && !this.resting.watches(id);
+  }
+
+  #unattended(id: SessionId, work: () => Promise<void>): Promise<boolean> {
+    return this.serial.run(id, async () => {
+      await this.settled(id);
+      return this.#mayLetGo(id) && this.leases.vacate(id, work);
+    });
   }
 
   /** A session in memory, live or just stopped. */
@@ -152,6 +170,12 @@ export class Host {
     return log;
   }
 
+  async #readStopped(id: SessionId): Promise<SessionLog["shown"]> {
+    const log = await this.stoppedLog(id);
+    await log.close();
+    return log.shown;
+  }
+
   /**
    * End a life, here and in the registry; a repeat gets the same answer.
    *
@@ -166,11 +190,20 @@ export class Host {
       if (this.entry(id) === undefined) throw new SessiondError("not_found", { what: "session" });
       if (life !== undefined && life !== this.life(this.entry(id) ?? entry).life) return { seq: await this.#endOf(id, life), life };
       if (this.entry(id)?.stopped === true && !this.#awake.has(id)) {
-        const log = await this.stoppedLog(id);
-        await log.close();
-        return { seq: log.shown.state.seq, life: log.shown.state.life };
+        const { state, ends } = await this.#readStopped(id);
+        if (state.life_state === "stopped") return { seq: state.seq, life: state.life };
+        // A start that failed behind its first frame has left a life of which nobody was told: it is ended like any other.
+        if (life !== undefined && life !== state.life) return { seq: ends.get(life) ?? 0, life };
       }
-      const session = await this.session(id);
+      const session = await this.session(id, true).catch((error: unknown) => {
+        if (isSessiondError(error, "session_stopped")) return null;
+        throw error;
+      });
+      if (session === null) {
+        // Its journal knew that it had ended, and the registry does now.
+        const { state } = await this.#readStopped(id);
+        return { seq: state.seq, life: state.life };
+      }
       const stopped = await session.stop(by);
       await this.putAway(session, stopped.life);
       return stopped;
@@ -227,6 +260,7 @@ export class Host {
       this.options.report(error);
     }
     this.#tell({ type: "session_resting", session_id: session.id });
+    this.credentials.spare();
   }
 
   #tell(event: HostEvent): void {
@@ -275,7 +309,7 @@ export class Host {
       this.adopt(session);
       return session;
     } catch (error) {
-      await this.abandon(entry.id, log);
+      await this.abandon(session);
       throw error;
     }
   }
@@ -321,9 +355,9 @@ export class Host {
   }
 
   /** Opened, and not adopted after all. */
-  async abandon(id: SessionId, log: SessionLog): Promise<void> {
-    this.#opening.delete(id);
-    await log.close().catch(() => undefined);
+  async abandon(session: Session): Promise<void> {
+    this.#opening.delete(session.id);
+    await session.abandon().catch(() => undefined);
   }
 
   /** From here on calls find it. */
@@ -349,5 +383,6 @@ export class Host {
     await this.credentials.writeUse(session.id);
     await this.resting.left(session);
     await this.options.store.unmarkOpen(session.id);
+    this.credentials.spare();
   }
 }

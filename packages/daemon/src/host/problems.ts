@@ -67,7 +67,8 @@ async function socketProblem(socket: string): Promise<Problem[]> {
   return [{ what: `${socket} is ${found === null ? "gone" : "no socket"}: nobody new finds this daemon`, mend }];
 }
 
-async function openPlace(path: string, mode: string): Promise<Problem[]> {
+/** Whether it is open to others, or not there. */
+export async function openPlace(path: string, mode: "600" | "700"): Promise<Problem[]> {
   const found = await lstat(path).catch(() => null);
   if (found === null) return [{ what: `${path} cannot be looked at`, mend: "see whether it was moved or removed, and start the daemon again" }];
   const wrong = found.uid !== process.getuid?.() ? "belongs to another account" : (found.mode & 0o077) !== 0 ? "is open to other accounts" : null;

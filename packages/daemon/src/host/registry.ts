@@ -19,7 +19,7 @@ const registryEntry = z.strictObject({
 });
 export type RegistryEntry = z.infer<typeof registryEntry>;
 
-const registryFile = z.strictObject({ version: z.literal(1), sessions: z.array(registryEntry) });
+export const registryFile = z.strictObject({ version: z.literal(1), sessions: z.array(registryEntry) });
 type RegistryFile = z.infer<typeof registryFile>;
 
 export class Registry {

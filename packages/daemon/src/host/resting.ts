@@ -15,7 +15,11 @@ import { neverUsed, Unused } from "./unused.ts";
 export class Resting {
   readonly #host: Host;
   readonly #neverUsed: Unused;
-  readonly #wokenAt = new Map<SessionId, number>();
+  /**
+   * Those in memory: when each was woken, or changed last; and since when it is unused, if it is,
+   * which goes on through a waking. As all times here, by the clock that nobody sets.
+   */
+  readonly #quiet = new Map<SessionId, { readonly since: number; readonly unusedSince: number }>();
   /** Not in memory and never used: since when. */
   readonly #unusedSince = new Map<SessionId, number>();
   /** What is done about a session now, or waited for before it is tried again. */
@@ -43,21 +47,31 @@ export class Resting {
   }
 
   woken(session: Session): void {
-    this.#wokenAt.set(session.id, this.#now);
+    this.#quiet.set(session.id, { since: this.#now, unusedSince: this.#now - this.#age(this.#neverUsed.since(session.id, session.log)) });
     this.#unusedSince.delete(session.id);
-    this.changed(session);
+    this.#follow(session);
+  }
+
+  /** It is not in memory, was never used, and is to be deleted for that. */
+  watches(id: SessionId): boolean {
+    return this.#unusedSince.has(id);
   }
 
   /** Something of it is shown that was not before. */
   changed(session: Session): void {
+    if (this.#quiet.has(session.id)) this.#quiet.set(session.id, { since: this.#now, unusedSince: this.#now });
+    this.#follow(session);
+  }
+
+  #follow(session: Session): void {
     if (session.idle) this.#lookAt(this.#due(session));
   }
 
   /** It goes from memory. */
   async left(session: Session): Promise<void> {
-    this.#wokenAt.delete(session.id);
-    const since = await this.#neverUsed.mark(session);
-    if (since === null) return;
+    const since = this.#unused(session.id);
+    this.#quiet.delete(session.id);
+    if (!(await this.#neverUsed.mark(session))) return;
     this.#unusedSince.set(session.id, since);
     this.#lookAt(since + this.#host.options.limits.unused_delete_ms);
   }
@@ -67,20 +81,31 @@ export class Resting {
     for (const id of await unused.all()) {
       const mark = await unused.read(id);
       if (this.#host.entry(id) === undefined) await (mark?.doomed === true ? this.#neverUsed.remove(id) : unused.remove(id));
-      else if (this.#host.inMemory(id) === undefined) this.#unusedSince.set(id, mark?.since ?? 0);
+      else if (this.#host.inMemory(id) === undefined) this.#unusedSince.set(id, this.#now - this.#age(mark?.since ?? 0));
     }
     this.#look();
   }
 
   get #now(): number {
-    return this.#host.options.clock.now();
+    return this.#host.options.clock.steady();
+  }
+
+  /** Of what a file says. A clock that was set back since does not make anybody wait longer than the whole time, nor less than none. */
+  #age(since: number): number {
+    const { clock, limits } = this.#host.options;
+    return Math.max(0, Math.min(clock.now() - since, limits.unused_delete_ms));
+  }
+
+  /** Since when nobody has done anything with one in memory, nor was given a token for it. */
+  #unused(id: SessionId): number {
+    return Math.max(this.#quiet.get(id)?.unusedSince ?? this.#now, this.#host.credentials.loaded(id)?.tokens.givenAt ?? Number.NEGATIVE_INFINITY);
   }
 
   /** When there is something to do with an idle session. */
   #due(session: Session): number {
     const { rest_after_ms, unused_delete_ms } = this.#host.options.limits;
-    const rest = Math.max(session.log.newestAt, this.#wokenAt.get(session.id) ?? 0) + rest_after_ms;
-    return neverUsed(session.state) ? Math.min(rest, this.#neverUsed.since(session.id, session.log) + unused_delete_ms) : rest;
+    const rest = (this.#quiet.get(session.id)?.since ?? this.#now) + rest_after_ms;
+    return neverUsed(session.state) ? Math.min(rest, this.#unused(session.id) + unused_delete_ms) : rest;
   }
 
   #lookAt(at: number): void {
@@ -146,9 +171,9 @@ export class Resting {
     const entry = this.#host.entry(id);
     if (entry === undefined) return this.#unusedSince.delete(id);
     const work = async () => {
-      const since = await this.#neverUsed.delete(id);
-      if (since === null) this.#unusedSince.delete(id);
-      else this.#unusedSince.set(id, since);
+      const wait = await this.#neverUsed.delete(id);
+      if (wait === null) this.#unusedSince.delete(id);
+      else this.#unusedSince.set(id, this.#now + wait - this.#host.options.limits.unused_delete_ms);
     };
     const alone = () => leases.vacate(id, work);
     return serial.run(`workdir ${entry.workdir}`, () => serial.run(`request ${entry.request_id ?? id}`, () => serial.run(id, alone)));

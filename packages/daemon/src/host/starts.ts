@@ -1,7 +1,6 @@
 import { envRefusal, holdsSecret, isSessiondError, limits, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
 import { mintId } from "../ids.ts";
 import type { Session } from "../session/session.ts";
-import type { SessionLog } from "../session/session-log.ts";
 import { isSamePolicy } from "../session/settings.ts";
 import type { Host } from "./host.ts";
 import type { RegistryEntry } from "./registry.ts";
@@ -102,12 +101,11 @@ export class Starts {
 
   async #make(entry: RegistryEntry, chosen: Chosen, env: Env = {}): Promise<{ session: Session; minted: Minted }> {
     const { store, registry } = this.#host.options;
-    let log: SessionLog | null = null;
+    let opened: Session | null = null;
     let committing = false;
     try {
-      const opened = await this.#host.open(entry);
-      const { session } = opened;
-      log = opened.log;
+      const { session, log } = await this.#host.open(entry);
+      opened = session;
       const { tokens, file } = await this.#host.credentials.of(entry);
       await file.update((data) => void (data.env = { ...env }));
       const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start" });
@@ -118,7 +116,7 @@ export class Starts {
       return { session, minted };
     } catch (error) {
       this.#host.credentials.forget(entry.id);
-      if (log !== null) await this.#host.abandon(entry.id, log);
+      if (opened !== null) await this.#host.abandon(opened);
       // An entry that may have reached the disk must not be left without its folder.
       const withdrawn = !committing || (await this.#withdraw(entry.id));
       if (!withdrawn) throw error;
@@ -188,7 +186,7 @@ export class Starts {
       this.#host.adopt(session);
       return session;
     } catch (error) {
-      await this.#host.abandon(entry.id, log);
+      await this.#host.abandon(session);
       throw error;
     }
   }

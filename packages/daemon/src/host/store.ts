@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { SessiondError, type SessionId } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
-import { diskReason, type Disk } from "../disk.ts";
+import { diskReason, isHalfReplaced, type Disk } from "../disk.ts";
 import { SessionLog, type LogOptions } from "../session/session-log.ts";
 import { DurableStore } from "./durable-store.ts";
 import { Registry, type RegistryEntry } from "./registry.ts";
@@ -43,6 +43,7 @@ export class Store {
     return this.#typed(async () => {
       for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open"), this.unused.directory])
         await this.disk.makeDirectory(directory);
+      for (const directory of [this.root, join(this.root, "open"), this.unused.directory]) await this.#sweep(directory);
       return Registry.open(this.disk, join(this.root, "registry.json"), this.#clock.now(), () => this.#rebuild(), this.keepAside);
     });
   }
@@ -64,9 +65,9 @@ export class Store {
     return join(this.root, "sessions", id);
   }
 
-  /** Sessions that were being written to when the daemon last ended. */
+  /** Sessions that were being written to when the daemon last ended. @throws SessiondError storage_failed */
   openSessions(): Promise<string[]> {
-    return this.disk.list(join(this.root, "open"));
+    return this.#typed(() => this.disk.list(join(this.root, "open")));
   }
 
   /** It may be used from here on. */
@@ -99,7 +100,8 @@ export class Store {
   }
 
   /** The session's slow facts; an unreadable file is set aside, and its tokens are gone with it. */
-  sessionFile(entry: RegistryEntry): Promise<DurableStore<SessionFile>> {
+  async sessionFile(entry: RegistryEntry): Promise<DurableStore<SessionFile>> {
+    await this.#typed(() => this.#sweep(this.directory(entry.id)));
     const path = join(this.directory(entry.id), "session.json");
     const fresh: SessionFile = {
       version: 1,
@@ -123,6 +125,11 @@ export class Store {
 
   logOptions(id: SessionId): LogOptions {
     return { sessionId: id, directory: this.directory(id), disk: this.disk, clock: this.#clock, setAside: this.keepAside, ...this.#log };
+  }
+
+  /** What a daemon that was killed left half replaced; called before this one replaces anything there. */
+  async #sweep(directory: string): Promise<void> {
+    for (const name of await this.disk.list(directory)) if (isHalfReplaced(name)) await this.disk.remove(join(directory, name));
   }
 
   /** A lost registry, as the folders tell it. What cannot be read is set aside and left out. */

@@ -25,6 +25,8 @@ export class Tokens {
   readonly #clock: Clock;
   readonly #limits: Limits;
   readonly #used = new Map<string, number>();
+  /** When this process last gave one out, by the clock that nobody sets. */
+  givenAt = Number.NEGATIVE_INFINITY;
   readonly #streams = new Map<string, Set<AbortController>>();
   readonly #timers = new Map<string, () => void>();
   readonly #onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void;
@@ -102,6 +104,7 @@ export class Tokens {
       file.tokens.push(record);
     });
     if (record === undefined) throw new SessiondError("internal");
+    this.givenAt = this.#clock.steady();
     this.#end(displaced, "displaced");
     return { token, record: publicRecord(record, now) };
   }
@@ -176,7 +179,8 @@ export class Tokens {
       if (this.#alive(stored)) this.#watchExpiry(tokenId);
       else this.#end(withChildren(this.#store.data.tokens, tokenId), "expired");
     };
-    this.#timers.set(tokenId, this.#clock.after(Math.max(0, ends - this.#clock.now()), check));
+    // The machine's clock may be set, or have slept, meanwhile.
+    this.#timers.set(tokenId, this.#clock.after(Math.max(0, Math.min(ends - this.#clock.now(), this.#limits.clock_look_ms)), check));
   }
 
   /** When a token ends at the earliest, by its own time or an ancestor's; use may put that off. */

@@ -29,26 +29,26 @@ export class Unused {
    * It goes from memory: leave a mark where it was never used. Without its mark it is kept, which
    * is too long, and no loss.
    *
-   * @returns since when it is unused; null when it is to be kept
+   * @returns false when it is to be kept
    */
-  async mark({ id, log }: Session): Promise<number | null> {
+  async mark({ id, log }: Session): Promise<boolean> {
     const { state } = log.shown;
-    if (!neverUsed(state) || log.room.fault !== undefined) return null;
+    if (!neverUsed(state) || log.room.fault !== undefined) return false;
     const since = this.since(id, log);
     return this.#host.options.store.unused.write(id, { seq: state.seq, since, doomed: false }).then(
-      () => since,
-      () => null,
+      () => true,
+      () => false,
     );
   }
 
   /**
    * Delete it, if it is not in memory and its time has passed. Nobody else may be at work on it.
    *
-   * @returns since when it is unused, where that is not long enough ago; null when it is deleted, or to be kept
+   * @returns how long it still has, where it is not unused for long enough; null when it is deleted, or to be kept
    * @throws SessiondError storage_failed
    */
   async delete(id: SessionId): Promise<number | null> {
-    const { clock, limits, store } = this.#host.options;
+    const { store } = this.#host.options;
     const entry = this.#host.entry(id);
     if (this.#host.draining || this.#host.inMemory(id) !== undefined || entry === undefined) return null;
     const mark = await this.#proven(entry);
@@ -57,11 +57,20 @@ export class Unused {
       return null;
     }
     if (!mark.doomed) {
-      if (mark.since + limits.unused_delete_ms > clock.now()) return mark.since;
+      const wait = this.#wait(id, mark.since);
+      if (wait > 0) return wait;
       await store.unused.write(id, { ...mark, doomed: true });
     }
     await this.remove(id);
     return null;
+  }
+
+  /** By its files and by this process: a clock that was set forward takes no time from who was given a token just now. */
+  #wait(id: SessionId, since: number): number {
+    const { clock, limits } = this.#host.options;
+    const given = this.#host.credentials.loaded(id)?.tokens.givenAt ?? Number.NEGATIVE_INFINITY;
+    const left = Math.max(since - clock.now(), given - clock.steady()) + limits.unused_delete_ms;
+    return Math.min(left, limits.unused_delete_ms);
   }
 
   /** Its deletion is decided. What fails here is done by the next start. @throws SessiondError storage_failed */
