@@ -78,10 +78,15 @@ export class DaemonHome {
     });
   }
 
-  /** kill -9, and wait until it is gone. */
-  async kill(pid: number): Promise<void> {
+  /** kill -9, and wait until it is gone. @param first  what is done in the same step, before */
+  async kill(pid: number, first: () => void = () => undefined): Promise<void> {
+    first();
     process.kill(pid, "SIGKILL");
     await this.gone(pid);
+  }
+
+  isAlive(pid: number): boolean {
+    return isAlive(pid);
   }
 
   gone(pid: number): Promise<unknown> {

@@ -13,6 +13,11 @@ export class FakeClock implements Clock {
     return this.#now;
   }
 
+  /** Also where a subclass sets the clock. */
+  steady(): number {
+    return this.#now;
+  }
+
   after(ms: number, call: () => void): () => void {
     const timer = { at: this.#now + ms, call };
     this.#timers.push(timer);

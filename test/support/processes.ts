@@ -26,6 +26,12 @@ export function isAlive(pid: number): boolean {
   return stat !== "" && (!/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2)) || threadsOf(pid).length > 1);
 }
 
+/** One letter, as in /proc/<pid>/stat: R runs, S sleeps, T is stopped, Z has ended; empty when there is none. */
+export function stateOf(pid: number): string {
+  const stat = read(`/proc/${pid}/stat`);
+  return stat.slice(stat.lastIndexOf(")") + 2).slice(0, 1);
+}
+
 function threadsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`);

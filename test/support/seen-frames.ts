@@ -2,17 +2,20 @@ import type { Frame, SessionEvent, SessionState, ViewerSeat } from "@sessiond/cl
 
 /** What one seat's reader was given, checked as it comes: each frame follows the one before, across every loss of the link. */
 export class SeenFrames {
+  /** By seq, each as `keep` gives it. */
   readonly texts = new Map<number, string>();
   readonly seat: ViewerSeat;
   /** The last frame that had come when the link was lost the last time. */
   lostAt = 0;
   readonly #done: Promise<void>;
+  readonly #keep: (text: string) => string;
   #last = 0;
   #wrong: Error | null = null;
   #waiting: { matches: (frame: Frame) => boolean; resolve: (frame: Frame) => void }[] = [];
 
-  constructor(seat: ViewerSeat) {
+  constructor(seat: ViewerSeat, keep = (text: string) => text) {
     this.seat = seat;
+    this.#keep = keep;
     this.#done = this.#read().catch((error: unknown) => {
       this.#wrong ??= error as Error;
     });
@@ -58,7 +61,7 @@ export class SeenFrames {
       const { frame } = event;
       if (frame.seq !== this.#last + 1) throw new Error(`frame ${frame.seq} came after ${this.#last}`);
       this.#last = frame.seq;
-      this.texts.set(frame.seq, JSON.stringify(frame));
+      this.texts.set(frame.seq, this.#keep(JSON.stringify(frame)));
       const [now, later] = [this.#waiting.filter(({ matches }) => matches(frame)), this.#waiting.filter(({ matches }) => !matches(frame))];
       this.#waiting = later;
       for (const { resolve } of now) resolve(frame);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { customAlphabet } from "nanoid";
 
 /** Identities that the daemon mints: base62, random, never used again. */
@@ -13,3 +14,5 @@ export const mintBootId = (): string => random22();
 export const mintTokenSecret = (): string => random32();
 /** The secret part of the host key. */
 export const mintHostSecret = (): string => random43();
+/** Which installation marks its children: the one with this state directory. */
+export const installIdOf = (stateDir: string): string => createHash("sha256").update(stateDir).digest("hex").slice(0, 16);

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { SessiondError, version, type VerbOutput } from "@sessiond/shared";
 import type { AgentKind } from "./agents/agent.ts";
@@ -15,8 +14,9 @@ import { census } from "./host/census.ts";
 import { Host } from "./host/host.ts";
 import { placeProblems, problemsOf } from "./host/problems.ts";
 import { Starts } from "./host/starts.ts";
+import { claimFormat } from "./host/state-format.ts";
 import { Store } from "./host/store.ts";
-import { mintBootId } from "./ids.ts";
+import { installIdOf, mintBootId } from "./ids.ts";
 import { HostKey } from "./keys.ts";
 import { claim, privateDirectory, type Claim } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
@@ -74,10 +74,12 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   const disk = countedDisk(parts.disk ?? realDisk(), counters);
   const report = (error: unknown) => log.error("unexpected", error);
   const bootId = mintBootId();
-  const installId = createHash("sha256").update(config.stateDir).digest("hex").slice(0, 16);
+  const installId = installIdOf(config.stateDir);
   const reaped = await reapOrphans(installId, bootId);
   const startedAt = clock.now();
+  const begun = clock.steady();
   const store = new Store(config.stateDir, disk, clock, { counters, limits: config.limits, report });
+  await claimFormat({ root: config.stateDir, disk, now: startedAt, setAside: store.keepAside });
   const registry = await store.prepare();
   const remembered = await store.remembered();
   const hostKeyPath = join(config.stateDir, "host-key");
@@ -90,7 +92,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       model: config.model.name,
       forbiddenDirs,
       childEnv: config.childEnv,
-      daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.now() - startedAt)})`,
+      daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.steady() - begun)})`,
       mark: (call) => `${installId}.${bootId}.${call}`,
       limits: config.limits,
     }),
@@ -133,15 +135,17 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   log.info("listening", { socket: socketPath, pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
   watchIdle(0);
 
-  function stop(waitMs: number): Promise<void> {
-    stopping ??= drain(waitMs);
+  function stop(waitMs: number, unused = false): Promise<void> {
+    stopping ??= drain(waitMs, unused);
     return stopping;
   }
 
-  async function drain(waitMs: number): Promise<void> {
+  async function drain(waitMs: number, unused: boolean): Promise<void> {
     log.info("draining", { wait_ms: waitMs });
     cancelIdle();
     host.draining = true;
+    // Nobody told it to go, so nobody is to be told: who comes in this instant finds no door, and starts the next daemon.
+    if (unused) await door.close(config.limits.door_close_ms);
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
     await door.close(config.limits.door_close_ms);
@@ -157,7 +161,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     if (config.startedBy !== "client" || connections > 0 || stopping !== null) return;
     cancelIdle = clock.after(config.limits.idle_exit_ms, () => {
       if (host.awake.some((session) => session.busy)) watchIdle(0);
-      else void stop(0);
+      else void stop(0, true);
     });
   }
 

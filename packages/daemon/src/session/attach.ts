@@ -1,4 +1,5 @@
 import { SessiondError, type AttachItem, type Role, type SessionState } from "@sessiond/shared";
+import { joinedSignal } from "../joined-signal.ts";
 import type { RoomBatch } from "../room/room.ts";
 import type { Session } from "./session.ts";
 import type { SessionLog } from "./session-log.ts";
@@ -39,13 +40,15 @@ export async function* attach(session: Session, request: AttachRequest, reader: 
     return;
   }
   const { seatId, seq, stream } = await session.seats.take(request, reader.signal);
+  const { signal, release } = joinedSignal(reader.signal, stream.signal);
   try {
     // A seat resumed without a frame may have one of its first connection under way.
     await session.log.room.shown(seq === 0 ? session.state.seq : seq);
     // The token may have ended before anyone could find this seat by it.
     if (reader.signal.reason instanceof SessiondError) session.seats.tokensEnded([request.tokenId], reader.signal.reason);
-    yield* watch(session.log, seatId, request.cursor, AbortSignal.any([reader.signal, stream.signal]), reader);
+    yield* watch(session.log, seatId, request.cursor, signal, reader);
   } finally {
+    release();
     session.seats.lost(seatId, stream);
   }
 }

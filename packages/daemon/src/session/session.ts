@@ -287,6 +287,19 @@ export class Session {
     this.log.room.end(how);
   }
 
+  /** Opened, and not to be used after all: another opener may come at once, so nothing of this one touches its files any more. @throws SessiondError storage_failed */
+  async abandon(): Promise<void> {
+    this.#retired = true;
+    this.#retry?.();
+    const parked = this.#turns.abort("parked");
+    this.#approvals.abandon();
+    await parked;
+    await this.#reopening?.catch(() => undefined);
+    this.seats.clear();
+    await this.#turns.closeAgent();
+    await this.log.close();
+  }
+
   /** One try at a time: two writers of one journal would be the end of it. @throws SessiondError storage_failed  while it cannot be written */
   async reopen(): Promise<void> {
     if (this.#retired) throw new SessiondError("shutting_down");

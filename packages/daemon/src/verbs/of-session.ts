@@ -1,7 +1,8 @@
-import { SessiondError, type Actor } from "@sessiond/shared";
+import { isSessiondError, SessiondError, type Actor } from "@sessiond/shared";
 import type { HostGrant, SeatGrant, TokenGrant } from "../gate.ts";
 import type { RegistryEntry } from "../host/registry.ts";
 import type { Tokens } from "../host/tokens.ts";
+import type { Session } from "../session/session.ts";
 import type { SessionFacts, SessionLog } from "../session/session-log.ts";
 import type { Daemon } from "./verb.ts";
 
@@ -32,11 +33,29 @@ export async function withLog<T>(daemon: Daemon, sessionId: string, use: (log: S
   const entry = daemon.host.entry(sessionId);
   if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
   const facts = await daemon.host.facts(entry);
-  if (!daemon.host.life(entry).stopped) return use((await daemon.host.session(sessionId)).log, facts);
-  const log = await daemon.host.stoppedLog(sessionId);
-  try {
-    return await use(log, facts);
-  } finally {
-    await log.close();
+  const session = await liveOf(daemon, entry);
+  if (session === null) {
+    const log = await daemon.host.stoppedLog(sessionId);
+    try {
+      return await use(log, facts);
+    } finally {
+      await log.close();
+    }
   }
+  // Like a reader's place, but in nobody's way: whoever stops the session lets go of its files after this.
+  const standing = session.log.room.stand(Number.POSITIVE_INFINITY, false);
+  try {
+    return await use(session.log, facts);
+  } finally {
+    session.log.room.leave(standing);
+  }
+}
+
+/** The session, woken if need be; null when its life is over, also where only its journal knew of that. @throws SessiondError not_found, storage_failed, shutting_down */
+export async function liveOf({ host }: Daemon, entry: RegistryEntry): Promise<Session | null> {
+  if (host.life(entry).stopped) return null;
+  return host.session(entry.id).catch((error: unknown) => {
+    if (isSessiondError(error, "session_stopped")) return null;
+    throw error;
+  });
 }
