@@ -54,7 +54,7 @@ const shortTable = ({ verbs }) =>
 
 function verbsPage(shared) {
   const { verbs, eventTable, errorTable, limitTable, commonErrors, protocol, schemas } = shared;
-  const shapes = { ...schemas, frame: shared.frameSchema, attachItem: shared.attachItem, event: shared.eventSchema };
+  const shapes = { ...schemas, frame: shared.frameSchema, storedFrame: shared.storedFrameSchema, attachItem: shared.attachItem, event: shared.eventSchema };
   // Sorted: Vite and Node list a module's exports in different orders.
   const named = new Map(
     Object.keys(shapes)
