@@ -21,6 +21,8 @@ export const systemClock: Clock = {
 
 /** A power of two: the parts of any time come to exactly that time. */
 const parts = 4;
+/** A timer may be as late as this in a process that runs. */
+const timerSlackMs = 50;
 
 /**
  * As `after`, for the patience with a peer. While this process stands still (stopped, or starved) it hears nobody, so that time
@@ -32,7 +34,7 @@ export function afterAwake(clock: Clock, ms: number, call: () => void): () => vo
   function next(): () => void {
     const begun = clock.steady();
     return clock.after(ms / parts, () => {
-      if (clock.steady() - begun <= (2 * ms) / parts) left -= 1;
+      if (clock.steady() - begun <= Math.max((2 * ms) / parts, timerSlackMs)) left -= 1;
       if (left === 0) call();
       else cancel = next();
     });

@@ -92,7 +92,7 @@ export const verbs = {
     input: z.strictObject({ workdir }), output: z.strictObject({ ...session, seq: s.seq, life: z.int() }),
   },
   list_agents: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: [], doc: "The agents that this daemon has: models, modes, capabilities, what they lack.",
+    kind: "query", gate: "host_or_view", retry: "safe", throws: ["storage_failed"], doc: "The agents that this daemon has: models, modes, capabilities, what they lack.",
     input: z.strictObject({ session_id: s.sessionId.optional() }), output: z.strictObject({ agents: z.array(s.agentInfo) }),
   },
   mint_token: {
@@ -101,7 +101,7 @@ export const verbs = {
     output: z.strictObject({ token: z.string(), record: s.tokenRecord }),
   },
   list_tokens: {
-    kind: "query", gate: "host_or_control", retry: "safe", throws: ["not_found", "session_stopped"], doc: "The session's tokens, without their secrets.",
+    kind: "query", gate: "host_or_control", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "The session's tokens, without their secrets.",
     input: z.strictObject(session),
     output: z.strictObject({ tokens: z.array(s.tokenRecord) }),
   },
@@ -111,7 +111,7 @@ export const verbs = {
     output: z.strictObject({ revoked: z.array(s.tokenId) }),
   },
   authorize: {
-    kind: "query", gate: "view", retry: "safe", throws: [], doc: "What this token is: session, right, label, expiry.",
+    kind: "query", gate: "view", retry: "safe", throws: ["storage_failed"], doc: "What this token is: session, right, label, expiry.",
     input: z.strictObject(session),
     output: z.strictObject({ ...session, token_id: s.tokenId, right: s.right, label: s.label, expires_at: s.millis.optional(), past_life: z.boolean() }),
   },

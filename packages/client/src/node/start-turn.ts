@@ -32,7 +32,11 @@ export class StartTurn {
   }
 
   leave(): void {
-    if (this.#mine) rmSync(this.#path, { force: true });
+    try {
+      if (this.#mine) rmSync(this.#path, { force: true });
+    } catch {
+      // It grows stale by itself.
+    }
     this.#mine = false;
   }
 

@@ -93,7 +93,10 @@ export class SessionCredentials {
     let gone = true;
     try {
       gone = await this.#options.unattended(id, async () => {
-        await this.#loaded.get(id)?.tokens.writeUse();
+        const held = this.#loaded.get(id);
+        await held?.tokens.writeUse();
+        // Nobody waits for the writes of last uses: one that outlived this would undo what the next reader writes.
+        await held?.file.settled();
         this.forget(id);
       });
       if (!gone) await this.#options.freed(id);

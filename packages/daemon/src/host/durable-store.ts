@@ -73,4 +73,9 @@ export class DurableStore<T extends object> {
     this.#queue = run.catch(() => undefined);
     return run;
   }
+
+  /** Resolves when no change is on its way to the disk. */
+  async settled(): Promise<void> {
+    await this.#queue;
+  }
 }

@@ -118,7 +118,9 @@ function halfDead(path: string, answer: Dialled, { pid, stopped }: Holder): Find
 export async function orphanTroubles({ stateDir, running }: Examination, { runtimeHolder, stateHolder, answer }: Presence): Promise<Trouble[]> {
   const nobody = answer !== "answers" && runtimeHolder === undefined && stateHolder === undefined;
   if (!nobody && running === null) return [];
-  const find = () => findOrphans(installIdOf(stateDir), running?.bootId ?? null);
+  // A daemon that a tool started carries that tool's mark, and is nobody's orphan.
+  const daemons = [running?.pid, runtimeHolder?.pid, stateHolder?.pid];
+  const find = async () => (await findOrphans(installIdOf(stateDir), running?.bootId ?? null)).filter(({ pid }) => !daemons.includes(pid));
   const orphans = await find();
   if (orphans.length === 0) return [];
   const mine = async (): Promise<boolean> => running === null || (await holdersOf(join(stateDir, "lock"))).some(({ pid }) => pid === running.pid);
@@ -136,7 +138,8 @@ export async function orphanTroubles({ stateDir, running }: Examination, { runti
   return [
     {
       finding: { kind: "orphans", weight: "wrong", what, mend: "`sessiond doctor --fix` ends them", ...(running === null && { next_start: "they are ended" }) },
-      repair: { beside: true, run },
+      // Without a daemon every mark counts as left behind: then none may start meanwhile.
+      repair: { beside: running !== null, run },
     },
   ];
 }

@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { lstat, stat } from "node:fs/promises";
 import { limits, type Finding } from "@sessiond/shared";
 import { diskReason } from "../disk.ts";
 import { claim, privateDirectory, type Claim } from "../lifecycle.ts";
@@ -62,6 +62,8 @@ const lookAround = async (situation: Situation, presence: Presence): Promise<Tro
 async function claimed({ socket, runtimeDir, stateDir }: Examination): Promise<Claim | null> {
   try {
     await stat(stateDir);
+    // Letting go takes the socket's name away: only from a socket.
+    if ((await lstat(socket).catch(() => null))?.isSocket() === false) return null;
     // Gone with the last boot of the machine.
     await privateDirectory(runtimeDir);
     return await claim(socket, stateDir);

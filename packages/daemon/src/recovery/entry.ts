@@ -29,5 +29,7 @@ export async function recover(word: "doctor" | "verify", argv: readonly string[]
     await doctor({ ...places, env, fix: values.fix, silent: values.silent, running });
   }
   tell({ type: "end" });
+  // The process is about to exit, and a pipe whose reader is behind has not taken everything yet.
+  await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
   return 0;
 }

@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink, stat } from "node:fs/promises";
+import { readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
 
 /**
  * Who holds a daemon's lock, without touching it: a lock that is taken for a look would turn away a
@@ -11,10 +11,11 @@ export interface Holder {
 }
 
 export async function holdersOf(lockPath: string): Promise<Holder[]> {
-  const lock = await stat(lockPath).catch(() => null);
-  if (lock === null) return [];
+  // As /proc names it: the directory may be reached through a link.
+  const path = await realpath(lockPath).catch(() => null);
+  if (path === null) return [];
   const pids = (await readdir("/proc").catch(() => [])).map(Number).filter((pid) => pid > 0 && pid !== process.pid);
-  const found = await Promise.all(pids.map(async (pid) => ((await holds(pid, lockPath)) ? [{ pid, stopped: await isStopped(pid) }] : [])));
+  const found = await Promise.all(pids.map(async (pid) => ((await holds(pid, path)) ? [{ pid, stopped: await isStopped(pid) }] : [])));
   return found.flat();
 }
 

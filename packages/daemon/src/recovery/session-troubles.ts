@@ -1,13 +1,14 @@
 import { lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { limits, type Finding } from "@sessiond/shared";
+import { isHalfReplaced } from "../disk.ts";
 import { UnusedMarks } from "../host/unused-marks.ts";
 import { neverUsed } from "../host/unused.ts";
+import { afterOf, isTemporary } from "../room/segment.ts";
 import type { Situation, Trouble } from "./examination.ts";
 import { backup, count, Findings } from "./finding.ts";
 import { checkJournal } from "./journal-check.ts";
 import { checkFile } from "./session-check.ts";
-import { setAsideName } from "./store-check.ts";
 
 /** Sessions that are not whole as a set: folders without an entry, entries without a folder, files that cannot be read. */
 export async function sessionTroubles(situation: Situation): Promise<Trouble[]> {
@@ -33,6 +34,9 @@ async function ofSession(id: string, situation: Situation): Promise<Trouble[]> {
   // In the making, or being deleted.
   return occupied && facts.open.has(id) ? [] : withoutEntry(id, directory, situation);
 }
+
+/** What a session's folder holds by itself; anything else may be what is left of a conversation. */
+const isOfSession = (name: string): boolean => name === "session.json" || afterOf(name) !== null || isTemporary(name) || isHalfReplaced(name);
 
 const gone = (id: string, path: string): Finding => ({
   kind: "entry_without_folder",
@@ -68,8 +72,7 @@ async function withoutEntry(id: string, directory: string, { examination }: Situ
   const journal = await checkJournal({ disk, directory, sessionId: id, limits, live: false, read: () => undefined }, findings).catch(() => null);
   const names = await readdir(directory).catch(() => null);
   const state = journal?.state ?? null;
-  const whole =
-    findings.all().every(({ weight, kind }) => weight === "note" || kind === "journal_missing") && names?.some((name) => setAsideName.test(name)) === false;
+  const whole = findings.all().every(({ weight, kind }) => weight === "note" || kind === "journal_missing") && names?.every(isOfSession) === true;
   const empty = whole && state !== null && neverUsed(state) && state.messages.length === 0 && state.older_before === null;
   if (empty)
     return [

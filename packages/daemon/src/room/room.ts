@@ -266,6 +266,8 @@ export class Room {
     const journal = this.#journal;
     return read(journal).catch((cause: unknown) => {
       if (journal !== this.#journal) return null;
+      // Its files were let go of: who reads is told why, not that they are closed.
+      if (this.#end !== null && this.#end !== "complete") throw this.#end;
       throw cause instanceof SessiondError ? cause : new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
     });
   }
