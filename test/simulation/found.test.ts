@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { verbs } from "@sessiond/shared";
+import type { ScriptedTurn } from "../support/scripted-agent.ts";
 import { endRigs, eventsOf, Rig } from "../support/session-rig.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 
@@ -107,4 +108,35 @@ test("B40 who reads from disk while the daemon drains is told that it is shuttin
 test("B38 where a token is looked up, or a frame waited for, the table says that the disk may fail", () => {
   // Seeds 29, 250 steps: sync_eio, detach; and 1631730, 112 steps: restart, read_eio, authorize.
   for (const verb of ["detach", "authorize", "list_tokens", "list_agents"] as const) expect(verbs[verb].throws, verb).toContain("storage_failed");
+});
+
+test("B31 a page of a stopped session is whole, also where its next life compacts the journal while it is read", async () => {
+  // Seed 21654865, 215 steps: stop, read_page, start_again.
+  const disk = new TrappedDisk();
+  const limits = { segment_bytes_max: 2_048, segments_kept: 8, window_frames_max: 2 };
+  const talk = async (turn: ScriptedTurn) => {
+    for (let word = 0; word < 8; word++) await turn.say(`${word} `.repeat(40));
+    turn.end();
+  };
+  const first = await Rig.start({ disk, limits, script: { auto: (turn) => void talk(turn) } });
+  const ada = await first.driver("ada");
+  for (let count = 1; count <= 4; count++) {
+    await ada.prompt(`prompt ${count}`);
+    await ada.event("turn_ended", count);
+  }
+  await first.stop();
+  // Fewer are kept: a life compacts as soon as it begins.
+  const rig = await first.crash({ disk, limits: { ...limits, segments_kept: 1 } });
+  const read = () => rig.daemon.call("session_data", { session_id: rig.sessionId, after: 0, limit: 3 }, owner(rig));
+  const before = disk.counts.open;
+  expect((await read()).compacted_through).toBe(0);
+  // The last file that it opens is the one which it reads the page from.
+  const reading = disk.hold("open", "journal", disk.counts.open - before - 1);
+  const page = read();
+  await reading.reached;
+  await rig.daemon.call("start_session", { request_id: `req_${"2".repeat(22)}`, session_id: rig.sessionId }, owner(rig));
+  await rig.daemon.host.awake[0]?.log.idle();
+  reading.release();
+  expect((await page).frames[0]).toMatchObject({ seq: 1, event: { type: "session_started" } });
+  expect((await page).compacted_through).toBeGreaterThan(0);
 });

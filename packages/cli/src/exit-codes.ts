@@ -17,7 +17,7 @@ export type ExitName = keyof typeof exitCodes;
 
 /** Stands at the end of every `--help`. */
 export const exitCodesHelp =
-  "Exit codes: 0 done, 1 the turn failed, 2 usage, 3 approval refused or left open, 4 no daemon,\n            5 seat taken, 6 not authorised, 7 timed out, 130 interrupted.";
+  "Exit codes: 0 done, 1 the turn failed or doctor or verify found something, 2 usage,\n            3 approval refused or left open, 4 no daemon, 5 seat taken, 6 not authorised,\n            7 timed out, 130 interrupted.";
 
 const byError: Partial<Record<ErrorCode, ExitName>> = {
   bad_request: "usage",

@@ -12,13 +12,23 @@ export async function lookAfter(words: readonly string[], told: (line: RecoveryL
   let ended = false;
   let refused: string | null = null;
   const code = await runEntry(process.env, words, (text) => {
-    const line = JSON.parse(text) as RecoveryLine;
+    const line = parsed(text);
+    if (line === null) return;
     if (line.type === "end") ended = true;
     else if (line.type === "refused") refused = line.reason;
     else told(line);
   });
   if (refused !== null) throw new Failure("usage", `${String(refused)}. \`sessiond verify\` without a name reads them all.`);
   if (!ended) throw new Failure("failed", `The look at the daemon's files ended early, with ${code}; what it found until then is not all there is.`);
+}
+
+/** Null for what is no line of ours: then it was not our entry that ran, and no end comes either. */
+function parsed(text: string): RecoveryLine | null {
+  try {
+    return JSON.parse(text) as RecoveryLine;
+  } catch {
+    return null;
+  }
 }
 
 const signs: Readonly<Record<"wrong" | "note" | "done", readonly [sign: string, style: Style]>> = {

@@ -156,7 +156,9 @@ export function runDaemon(options: StartOptions): Promise<number> {
 export function runEntry(env: NodeJS.ProcessEnv, words: readonly string[], told: (line: string) => void): Promise<number> {
   const file = findDaemon({ env, bin: undefined });
   const script = /\.[cm]?js$/.test(file);
-  const child = spawn(script ? process.execPath : file, [...(script ? [file] : []), ...words], { stdio: ["ignore", "pipe", "inherit"], env });
+  // Where that is the command itself, under another name, it must not find itself again.
+  const { SESSIOND_BIN: _found, ...rest } = env;
+  const child = spawn(script ? process.execPath : file, [...(script ? [file] : []), ...words], { stdio: ["ignore", "pipe", "inherit"], env: rest });
   createInterface({ input: child.stdout }).on("line", told);
   return new Promise((resolve, reject) => {
     child.once("error", (error) => reject(unreachable(`${file} could not be run: ${error.message}`)));

@@ -8,7 +8,7 @@ import { diskReason, type Disk } from "../disk.ts";
  * decide wrongly, and set aside what it cannot read; so it starts only on forms that it knows, and changes
  * nothing of others. Form 1 has no such file. A build that knows a later form writes it before anything else.
  */
-const formatFile = z.object({ format: z.int().positive(), written_by: z.string() });
+const formatFile = z.object({ format: z.int().positive(), written_by: z.string().catch("one that does not say") });
 
 export interface Place {
   readonly root: string;

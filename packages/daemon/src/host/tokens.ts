@@ -25,6 +25,8 @@ export class Tokens {
   readonly #clock: Clock;
   readonly #limits: Limits;
   readonly #used = new Map<string, number>();
+  /** One at a time is begun by calls: a disk that hangs must not gather one for each. */
+  #writingUse = false;
   /** When this process last gave one out, by the clock that nobody sets. */
   givenAt = Number.NEGATIVE_INFINITY;
   readonly #streams = new Map<string, Set<AbortController>>();
@@ -46,7 +48,11 @@ export class Tokens {
     const stored = this.#store.data.tokens.find((token) => sameHash(token.hash, wanted));
     if (stored === undefined || stored.right !== claim.right || !this.#alive(stored)) return null;
     this.#used.set(stored.token_id, this.#clock.now());
-    if (this.#clock.now() - stored.last_used_at > this.#limits.token_use_written_ms) void this.writeUse().catch(() => undefined);
+    if (!this.#writingUse && this.#clock.now() - stored.last_used_at > this.#limits.token_use_written_ms) {
+      this.#writingUse = true;
+      const written = this.writeUse().catch(() => undefined);
+      void written.finally(() => (this.#writingUse = false));
+    }
     return publicRecord(stored, this.#lastUse(stored));
   }
 

@@ -1,3 +1,4 @@
+import { realpath } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { deathSignalPrefix } from "../agents/children.ts";
@@ -80,6 +81,8 @@ async function modelTroubles({ env, configDir, running, tell }: Pick<Examination
     "set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model]; to try it without a model: --model practice";
   const model: Trouble[] = lacks && running === null ? [{ finding: { kind: "model", weight: "wrong", path, what: "no model is configured", mend } }] : [];
   if (sources.files.length === 0) return model;
-  const held = await Promise.all([closed(configDir, "700"), ...sources.files.map((file) => closed(file, "600"))]);
+  // A link's own rights say nothing: many keep their configuration elsewhere, and link it.
+  const behind = (path: string): Promise<string> => realpath(path).catch(() => path);
+  const held = await Promise.all([closed(await behind(configDir), "700"), ...sources.files.map(async (file) => closed(await behind(file), "600"))]);
   return [...model, ...held.flat()];
 }

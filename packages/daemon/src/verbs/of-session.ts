@@ -35,12 +35,18 @@ export async function withLog<T>(daemon: Daemon, sessionId: string, use: (log: S
   const facts = await daemon.host.facts(entry);
   const session = await liveOf(daemon, entry);
   if (session === null) {
+    const { life } = daemon.host.life(entry);
     const log = await daemon.host.stoppedLog(sessionId);
     try {
       return await use(log, facts);
+    } catch (error) {
+      const now = daemon.host.life(daemon.host.entry(sessionId) ?? entry);
+      if (now.stopped && now.life === life) throw error;
     } finally {
       await log.close();
     }
+    // Its next life has begun meanwhile, and may have compacted what was being read: that is no failure of the disk.
+    return withLog(daemon, sessionId, use);
   }
   // Like a reader's place, but in nobody's way: whoever stops the session lets go of its files after this.
   const standing = session.log.room.stand(Number.POSITIVE_INFINITY, false);
