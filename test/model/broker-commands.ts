@@ -28,6 +28,8 @@ export interface Step {
 /** Facts about the model before the step, where the call needs them. */
 export interface Before {
   readonly driver: string | undefined;
+  /** When its grace ends, where it is away. */
+  readonly driverGoesAt: number | null;
   readonly questions: readonly string[];
   readonly turn: string | null;
   readonly running: number;
@@ -134,9 +136,24 @@ const time = fc.constantFrom(1_000, 9_000, 16_000, 31_000).map((ms) =>
       model.advance(ms);
       return "ok";
     },
-    async (real) => real.rig.clock.advance(ms),
+    (real, before) => passes(real, before, ms),
   ),
 );
+
+/**
+ * A wheel that falls free is handed over after writes to the disk, for which no time passes here: what falls due
+ * a moment after it must find the new driver. So time stands at the end of a driver's grace until that is done.
+ */
+async function passes({ rig }: Real, { driver, driverGoesAt }: Before, ms: number): Promise<void> {
+  const until = rig.clock.now() + ms;
+  if (driverGoesAt !== null && driverGoesAt <= until) {
+    rig.clock.advance(driverGoesAt - rig.clock.now());
+    const holder = () => rig.daemon.host.inMemory(rig.sessionId)?.state.seats.find(({ role }) => role === "driver");
+    const asks = () => (rig.daemon.host.inMemory(rig.sessionId)?.state.driver_requests.length ?? 0) > 0;
+    while (holder()?.label === driver || (holder() === undefined && asks())) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  rig.clock.advance(until - rig.clock.now());
+}
 
 const take = fc
   .record({ name: who, how: fc.constantFrom("if_free" as const, "ask" as const, "force" as const), stale: fc.boolean() })

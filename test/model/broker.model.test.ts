@@ -71,7 +71,13 @@ async function run(sequence: readonly Step[]): Promise<void> {
       // So that no two things ever fall due at once, and their order is certain.
       rig.clock.advance(1);
       model.advance(1);
-      const before: Before = { driver: model.driver?.name, questions: model.questions.map(({ call }) => call), turn: model.turn, running: model.turnsBegun };
+      const before: Before = {
+        driver: model.driver?.name,
+        driverGoesAt: model.driver?.goesAt ?? null,
+        questions: model.questions.map(({ call }) => call),
+        turn: model.turn,
+        running: model.turnsBegun,
+      };
       const should = expected(model);
       if (should === "skip") continue;
       const outcome = await act(real, before).then(() => "ok", codeOf);
