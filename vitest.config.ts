@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { aliases } from "./scripts/aliases.mjs";
 
@@ -15,6 +16,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
+    // Most of a test's time is waiting; but the whole of the long suites measures, and is given the machine for itself.
+    maxWorkers: process.env["SESSIOND_WHOLE"] === "1" ? 1 : Math.max(2, availableParallelism() - 1),
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
