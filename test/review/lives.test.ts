@@ -62,6 +62,14 @@ test("B10 B36 a start that comes while its session is still being recovered join
   expect(await openJournals(root)).toBe(1);
 });
 
+test("B11 a life that was ended keeps no file open", async () => {
+  const rig = await Rig.start();
+  const root = rig.daemon.root;
+  expect(await openJournals(root)).toBe(1);
+  await rig.stop();
+  await expect.poll(() => openJournals(root)).toBe(0);
+});
+
 test("B38 a wake that fails at the registry keeps no file open", async () => {
   const rig = await Rig.start();
   await rig.stop();
