@@ -1,4 +1,5 @@
 import { readdir, readFile, readlink, realpath, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 
 /**
  * Who holds a daemon's lock, without touching it: a lock that is taken for a look would turn away a
@@ -11,9 +12,10 @@ export interface Holder {
 }
 
 export async function holdersOf(lockPath: string): Promise<Holder[]> {
-  // As /proc names it: the directory may be reached through a link.
-  const path = await realpath(lockPath).catch(() => null);
-  if (path === null) return [];
+  // As /proc names it: the directory may be reached through a link. The lock itself never is.
+  const directory = await realpath(dirname(lockPath)).catch(() => null);
+  if (directory === null) return [];
+  const path = join(directory, basename(lockPath));
   const pids = (await readdir("/proc").catch(() => [])).map(Number).filter((pid) => pid > 0 && pid !== process.pid);
   const found = await Promise.all(pids.map(async (pid) => ((await holds(pid, path)) ? [{ pid, stopped: await isStopped(pid) }] : [])));
   return found.flat();
