@@ -1,5 +1,8 @@
+import { basename } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { verbs } from "@sessiond/shared";
+import type { DiskFile } from "../../packages/daemon/src/disk.ts";
+import { endLogs, LogRig } from "../support/log-rig.ts";
 import type { ScriptedTurn } from "../support/scripted-agent.ts";
 import { endRigs, eventsOf, Rig } from "../support/session-rig.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
@@ -139,4 +142,46 @@ test("B31 a page of a stopped session is whole, also where its next life compact
   reading.release();
   expect((await page).frames[0]).toMatchObject({ seq: 1, event: { type: "session_started" } });
   expect((await page).compacted_through).toBeGreaterThan(0);
+});
+
+/** Says in which order names and lines were changed, and fails the next sync of a directory when told to. */
+class TellingDisk extends TrappedDisk {
+  readonly told: string[] = [];
+  failing = false;
+
+  override async remove(path: string): Promise<void> {
+    this.told.push(`remove ${basename(path)}`);
+    await super.remove(path);
+  }
+  override async syncDirectory(path: string): Promise<void> {
+    this.told.push("sync names");
+    if (this.failing) throw Object.assign(new Error("EIO: made to fail"), { code: "EIO" });
+    await super.syncDirectory(path);
+  }
+  override async open(path: string, mode: "read" | "write"): Promise<DiskFile> {
+    const file = await super.open(path, mode);
+    const write = (position: number, bytes: Buffer): Promise<void> => {
+      this.told.push(`write ${basename(path)}`);
+      return file.write(position, bytes);
+    };
+    return { ...file, write };
+  }
+}
+
+test("B36 B47 a segment whose making failed is gone for good before the one before it is written to", async () => {
+  // Seed 910762, 255 steps: name_eio while a segment is made, a loss of power in the middle of the next opening.
+  const disk = new TellingDisk();
+  const rig = await LogRig.open({ disk, limits: { window_frames_max: 1 } });
+  await rig.begin();
+  disk.failing = true;
+  for (let turn = 0; rig.log.room.fault === undefined; turn++) await rig.turn(turn).catch(() => undefined);
+  const [made = ""] = (await rig.segments()).filter((name) => name !== "journal");
+  expect(made).toMatch(/^journal-/);
+  disk.failing = false;
+  disk.told.length = 0;
+  await rig.log.reopen();
+  const removed = disk.told.indexOf(`remove ${made}`);
+  expect(removed).toBeGreaterThanOrEqual(0);
+  expect(disk.told.slice(removed + 1, disk.told.indexOf("write journal"))).toContain("sync names");
+  await endLogs();
 });

@@ -142,6 +142,8 @@ async function clear({ disk, directory }: Place, found: Found, options: OpenOpti
   }
   for (const after of found.torn) await disk.remove(segmentPath(directory, after));
   for (const name of found.temporary) await disk.remove(join(directory, name));
+  // A name that came back after a loss of power would make the segment before it an old one, with whatever was written to it by then.
+  if (found.torn.length > 0 || found.malformed.length > 0) await disk.syncDirectory(directory);
   return epoch;
 }
 
