@@ -62,6 +62,8 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     // Accepted: from here on it must not be lost.
     await eventually("both prompts are acknowledged", () => session.openPrompts.size === 0);
     daemon.kill(signal);
+    // Two at once would be one.
+    await eventually("it drains", () => at.logged("draining").length > 0);
     daemon.kill(signal);
     expect(await exited).toBe(0);
     expect(at.logged("draining")).toHaveLength(1);
