@@ -16,7 +16,9 @@ const lines = (text: string): Record<string, unknown>[] =>
 test("every command's help has an example, and fits 80 columns", async () => {
   const top = await house.run(house.root, "--help");
   const names = [...top.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = ""]) => name);
-  expect(names).toEqual("run attach send wait approve interrupt stop take yield queue rules set note token ls info watch agents status doctor verify up down".split(" "));
+  expect(names).toEqual(
+    "run attach send wait approve interrupt stop take yield queue rules set note token ls info watch agents status doctor verify up down".split(" "),
+  );
   const parts = [
     ["queue", "list"],
     ["queue", "edit"],

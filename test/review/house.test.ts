@@ -86,8 +86,8 @@ test("B11 B36 B47 a compaction ends with its life: it replaces nothing of a jour
   const first = disk.hold("sync", ".compact");
   await used(rig, 3);
   await first.reached;
-  const room = rig.daemon.host.awake[0]?.log.room;
-  const standing = room?.stand(Number.MAX_SAFE_INTEGER);
+  const ended = rig.daemon.host.awake[0]?.log;
+  const standing = ended?.room.stand(Number.MAX_SAFE_INTEGER);
   const said = (await rig.journal()).length;
   const stopping = rig.stop();
   const starting = rig.daemon.call("start_or_get_for_workdir", { workdir: rig.workdir }, { host_key: rig.daemon.hostKey });
@@ -97,11 +97,13 @@ test("B11 B36 B47 a compaction ends with its life: it replaces nothing of a jour
   first.release();
   await Promise.all([stopping, starting]);
   await second.reached;
+  // Whatever the ended life still had to do is done.
+  await ended?.idle();
   // As a kill would find it now.
   const next = await rig.crash();
   const names = (await readdir(dirname(next.journalPath))).filter((name) => /^journal(-\d+)?$/.test(name));
   for (const name of names) expect(await readFile(`${dirname(next.journalPath)}/${name}`, "utf8"), name).not.toBe("");
   expect((await next.journal()).length).toBeGreaterThanOrEqual(said);
-  if (standing !== undefined) room?.leave(standing);
+  if (standing !== undefined) ended?.room.leave(standing);
   second.release();
 });

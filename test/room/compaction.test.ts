@@ -19,6 +19,7 @@ afterEach(async () => {
   await endRigs();
 });
 
+const turn = `trn_${"T".repeat(22)}`;
 const seqsOf = (frames: readonly { readonly seq: number }[]): number[] => frames.map((frame) => frame.seq);
 const isPresence = ({ event }: Frame): boolean => /^(seat_|driver_)/.test(event.type);
 
@@ -48,6 +49,18 @@ async function compactedLog(options: Parameters<typeof LogRig.open>[0] = {}): Pr
   await rig.log.idle();
   return rig;
 }
+
+test("B47 compaction leaves what a tool has printed that has no result yet, and drops it where the result says it all", () => {
+  const chunk = (seq: number, text: string): Frame => ({
+    seq,
+    at: 1,
+    event: { type: "tool_call_chunk", turn_id: turn, tool_call_id: "c1", content: { type: "text", text } },
+  });
+  const result: Frame = { seq: 4, at: 1, event: { type: "tool_call_update", turn_id: turn, tool_call_id: "c1", status: "completed", result: "one two" } };
+  const printed = [chunk(2, "one "), chunk(3, "two")];
+  expect(parsed(compacted(printed))).toEqual([chunk(3, "one two")]);
+  expect(parsed(compacted([...printed, result]))).toEqual([result]);
+});
 
 test("B47 compaction leaves the same conversation, whatever was said: the same transcript, the same messages, and seqs that were there", () => {
   fc.assert(
