@@ -78,6 +78,7 @@ const build = (dir) => runCommand(process.execPath, [join(dir, "scripts/build.mj
 async function runTests(dir, files, { pattern, limitMs }) {
   const reportPath = join(dir, ".tmp/mutant.json");
   // Many a mutant shows as a wait without end; tests that need longer than this say so themselves.
+  rmSync(reportPath, { force: true });
   const args = ["run", ...files, "--testTimeout=10000", "--reporter=json", `--outputFile=${reportPath}`, ...(pattern === undefined ? [] : ["-t", pattern])];
   // npm's own variables name the root; the copy must not learn of it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("npm_") && name !== "SESSIOND_TEST_REPORT"));

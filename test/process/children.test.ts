@@ -62,7 +62,7 @@ async function run(host: Host, name: HardName, command: string, directory: strin
   while (seat.state.approvals.length === 0) await seat.changed();
   const [question] = seat.state.approvals;
   if (question !== undefined) await seat.approve(question, { kind: "allow_once" });
-  const first = await eventually("the first process has told its pid", () => Number(textOf(join(workdir, "first"))));
+  const first = await eventually("the first process has told its pid", () => Number(textOf(join(workdir, "first"))) || null);
   return { name, workdir, host, session, seat, first };
 }
 
