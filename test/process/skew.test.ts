@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { DriverSeat, SessiondError } from "@sessiond/client";
+import { stateFormat } from "@sessiond/shared";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { removeRoot, startTestDaemon } from "../../packages/daemon/src/testing.ts";
 import { whole } from "../support/amount.ts";

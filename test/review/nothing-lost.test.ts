@@ -105,7 +105,7 @@ test("B42 a configuration that is linked to a file of one's own is closed to oth
 
 test("B12 a state directory of a later form is left alone, also where its file says nothing else that is known", async () => {
   const root = directory();
-  writeFileSync(join(root, "format.json"), '{"format":2}');
+  writeFileSync(join(root, "format.json"), '{"format":9}');
   const setAside = vi.fn();
   await expect(claimFormat({ root, disk: realDisk(), now: 1, setAside })).rejects.toMatchObject({ code: "conflict" });
   expect(setAside).not.toHaveBeenCalled();
@@ -148,6 +148,7 @@ async function slowCredentials() {
     store,
     clock,
     limits: { ...limits, credentials_idle_max: 0 },
+    keyIsLive: () => true,
     onEnded: () => undefined,
     mayLetGo: () => held.away,
     unattended: (_id, work) => work().then(() => true),

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { errorTable, SessiondError, verbs, type AttachItem, type Auth, type Frame, type Row, type VerbName } from "@sessiond/shared";
-import { removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
+import { linkInProcess, removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { handlers } from "../../packages/daemon/src/verbs/index.ts";
 import { FakeClock } from "./fake-clock.ts";
 
@@ -126,8 +126,7 @@ export type Link = (verb: string, raw: unknown) => Promise<Reply>;
 
 export function inProcess(daemon: TestDaemon): Link {
   return async (verb, raw) => {
-    const connection = { signal: new AbortController().signal, ready: () => Promise.resolve(), enter: () => () => undefined };
-    const caller = daemon.router.createCaller({ connection }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
+    const caller = daemon.router.createCaller({ connection: linkInProcess() }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
     try {
       const opened = await caller[verb]?.(raw);
       if (typeof opened === "object" && opened !== null && Symbol.asyncIterator in opened) for await (const _item of opened as AsyncIterable<unknown>) break;
@@ -180,10 +179,16 @@ export interface World {
   close(): Promise<void>;
 }
 
+/** For who refuses a caller thousands of times; throttles have tests of their own. */
+const patient = {
+  failed_credentials_per_peer_per_minute_max: Number.MAX_SAFE_INTEGER,
+  failed_credentials_per_id_per_minute_max: Number.MAX_SAFE_INTEGER,
+};
+
 /** A driver with a question open, viewers, a second session, dead tokens. */
 export async function makeWorld(options: TestOptions = {}): Promise<World> {
   const clock = new FakeClock();
-  const daemon = await startTestDaemon({ clock, ...options });
+  const daemon = await startTestDaemon({ clock, ...options, limits: { ...patient, ...options.limits } });
   const owner = hostAuth(daemon);
   const started = await daemon.call("start_or_get_for_workdir", { workdir: await makeWorkdir(daemon), model: "practice" }, owner);
   const foreign = await daemon.call("start_or_get_for_workdir", { workdir: await makeWorkdir(daemon, "foreign"), model: "practice" }, owner);

@@ -19,9 +19,14 @@ export function sameHash(left: string, right: string): boolean {
 }
 
 export class HostKey {
-  readonly #hash: string;
+  readonly #disk: Disk;
+  readonly #path: string;
+  #hash: string;
+  #rotating: Promise<string> | null = null;
 
-  private constructor(hash: string) {
+  private constructor(disk: Disk, path: string, hash: string) {
+    this.#disk = disk;
+    this.#path = path;
     this.#hash = hash;
   }
 
@@ -42,14 +47,39 @@ export class HostKey {
       if (!stat.isFile() || stat.uid !== process.getuid?.()) throw new SessiondError("storage_failed", { reason: `${path} is not a file of this account` });
       if ((stat.mode & 0o077) !== 0) await chmod(path, 0o600);
       if (!isHostKey(stored)) throw new SessiondError("storage_failed", { reason: `${path} is damaged; remove it and a new key is made at the next start` });
-      return new HostKey(hashSecret(stored));
+      return new HostKey(disk, path, hashSecret(stored));
     }
-    const key = formatHostKey(mintHostSecret());
-    await disk.replace(path, `${key}\n`);
-    return new HostKey(hashSecret(key));
+    return new HostKey(disk, path, await writeNew(disk, path));
+  }
+
+  /**
+   * Another key, in the same file; the one before counts no more when this resolves. Two at a time get one key.
+   *
+   * @returns the file
+   * @throws SessiondError storage_failed
+   */
+  rotate(): Promise<string> {
+    this.#rotating ??= this.#rotate().finally(() => (this.#rotating = null));
+    return this.#rotating;
+  }
+
+  async #rotate(): Promise<string> {
+    try {
+      this.#hash = await writeNew(this.#disk, this.#path);
+      return this.#path;
+    } catch (cause) {
+      throw new SessiondError("storage_failed", { reason: `${this.#path}: ${diskReason(cause)}` }, { cause });
+    }
   }
 
   matches(candidate: unknown): boolean {
     return isHostKey(candidate) && sameHash(hashSecret(candidate), this.#hash);
   }
+}
+
+/** @returns the hash of the key that is in the file now */
+async function writeNew(disk: Disk, path: string): Promise<string> {
+  const key = formatHostKey(mintHostSecret());
+  await disk.replace(path, `${key}\n`);
+  return hashSecret(key);
 }

@@ -10,6 +10,7 @@ import { countedDisk } from "./counted-disk.ts";
 import { Counters } from "./counters.ts";
 import { realDisk, type Disk } from "./disk.ts";
 import { GateKeeper } from "./gate.ts";
+import { ApiKeys } from "./host/api-keys.ts";
 import { census } from "./host/census.ts";
 import { Host } from "./host/host.ts";
 import { placeProblems, problemsOf } from "./host/problems.ts";
@@ -22,6 +23,7 @@ import { claim, privateDirectory, type Claim } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import { metricsPage } from "./metrics.ts";
 import { buildRouter } from "./router.ts";
+import { Throttle } from "./throttle.ts";
 import { openDoor, type Door } from "./transport/listen.ts";
 import type { Daemon } from "./verbs/verb.ts";
 
@@ -84,6 +86,13 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   const remembered = await store.remembered();
   const hostKeyPath = join(config.stateDir, "host-key");
   const hostKey = await HostKey.load(disk, hostKeyPath);
+  const keys = new ApiKeys({
+    store: await store.apiKeys(),
+    clock,
+    limits: config.limits,
+    onEnded: (ids, cause) => host.credentials.keysEnded(ids, cause),
+    report,
+  });
   const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
   const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir];
   const builtIn = () => [
@@ -92,13 +101,14 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       model: config.model.name,
       forbiddenDirs,
       childEnv: config.childEnv,
+      home: config.home,
       daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.steady() - begun)})`,
       mark: (call) => `${installId}.${bootId}.${call}`,
       limits: config.limits,
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
-  const host = new Host({
+  const host: Host = new Host({
     bootId,
     store,
     registry,
@@ -111,10 +121,22 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     defaultAgent: [...kinds.keys()][0] ?? "openai",
     workdirs: { home: config.home, own: forbiddenDirs, roots: config.roots, allowBroad: config.allowBroad },
     envAllow: config.envAllow,
+    defaultSandbox: config.sandbox,
+    keyIsLive: (keyId) => keys.isLive(keyId),
   });
-  const daemon: Daemon = { host, starts: new Starts(host), limits: config.limits, bootId, counters, status, shutDown: (waitMs) => void stop(waitMs) };
-  const gate = new GateKeeper(host, hostKey);
-  const router = buildRouter({ daemon, gate, audit, counters, clock, report });
+  const daemon: Daemon = {
+    host,
+    starts: new Starts(host),
+    keys,
+    limits: config.limits,
+    bootId,
+    counters,
+    status,
+    rotateHostKey: () => hostKey.rotate(),
+    shutDown: (waitMs) => void stop(waitMs),
+  };
+  const gate = new GateKeeper(host, hostKey, keys);
+  const router = buildRouter({ daemon, gate, throttle: new Throttle(clock, config.limits), audit, counters, clock, report });
   const atDoor = () => ({ connections: door.connections, readBytes: door.bytes.read, writtenBytes: door.bytes.written });
   const metrics = (key: unknown) => metricsPage({ host, gate, audit, counters, clock, startedAt, door: atDoor }, key);
   const door: Door = openDoor({ router, clock, limits: config.limits, counters, metrics, report, onChange: watchIdle });
@@ -149,7 +171,8 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
     await door.close(config.limits.door_close_ms);
-    await within(clock, config.limits.door_close_ms, audit.flush());
+    keys.close();
+    await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
     await held.release();
     log.info("stopped");
     tellStopped();
@@ -179,6 +202,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       started_at: startedAt,
       started_by: config.startedBy,
       draining: host.draining,
+      tcp: null,
       ready: ready && !host.draining,
       orphans_ended: reaped.length,
       problems,

@@ -4,11 +4,12 @@ import { z } from "zod";
 import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
 import type { Counters } from "./counters.ts";
-import type { Found, GateKeeper, Grant } from "./gate.ts";
+import type { Found, GateKeeper, Grant, Peer } from "./gate.ts";
 import { joinedSignal } from "./joined-signal.ts";
 import { refusalCodes } from "./metric-table.ts";
 import type { Reader } from "./session/attach.ts";
 import { handlers } from "./verbs/index.ts";
+import type { Throttle } from "./throttle.ts";
 import type { Daemon, StreamOutput } from "./verbs/verb.ts";
 
 /**
@@ -17,6 +18,9 @@ import type { Daemon, StreamOutput } from "./verbs/verb.ts";
  * audit line. Expected errors travel as they are; anything else is a bug: logged, and `internal`.
  */
 export interface Connection extends Reader {
+  readonly peer: Peer;
+  /** It is closed when this aborts: a credential that was used on it has ended. */
+  endsWith(credential: AbortSignal): void;
   /** @throws SessiondError rate_limited, limit_reached */
   enter(kind: Row["kind"]): () => void;
 }
@@ -24,6 +28,7 @@ export interface Connection extends Reader {
 export interface RouterOptions {
   readonly daemon: Daemon;
   readonly gate: GateKeeper;
+  readonly throttle: Throttle;
   readonly audit: Audit;
   readonly counters: Counters;
   readonly clock: Clock;
@@ -70,14 +75,28 @@ export function buildRouter(options: RouterOptions) {
 }
 
 /** The checks before a handler. */
-async function admit(options: RouterOptions, { row, raw, found }: Dispatched): Promise<{ grant: Grant; input: unknown }> {
+async function admit(options: RouterOptions, dispatched: Dispatched): Promise<{ grant: Grant; input: unknown }> {
+  const { row, raw } = dispatched;
   if (options.daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
-  const grant = await options.gate.authorize(row, raw, found);
+  const grant = await recognise(options, dispatched);
   // Credentials end here: no schema, handler or log sees them.
   const { auth: _auth, ...input } = typeof raw === "object" && raw !== null ? (raw as Record<string, unknown>) : {};
   const parsed = row.input.safeParse(input);
   if (!parsed.success) throw new SessiondError("bad_request", { reason: reasonOf(parsed.error) });
+  options.throttle.called(row, grant);
   return { grant, input: parsed.data };
+}
+
+/** The gate's answer; who is refused too often is not looked at for a while. */
+async function recognise({ gate, throttle }: RouterOptions, { row, raw, connection, found }: Dispatched): Promise<Grant> {
+  throttle.mustMayTry(row, connection.peer);
+  try {
+    const grant = await gate.authorize(row, raw, connection.peer, found);
+    if (grant.kind === "host" && grant.ends !== undefined) connection.endsWith(grant.ends);
+    return grant;
+  } catch (error) {
+    throw isSessiondError(error, "unauthenticated") ? throttle.failed(raw, connection.peer, error) : error;
+  }
 }
 
 /** The session that a call names is not put to rest or deleted while the call is at work on it. */
@@ -124,7 +143,8 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
-    const signals = [dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
+    const ends = grant.kind === "host" ? grant.ends : undefined;
+    const signals = [ends, dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
     joined = joinedSignal(...signals);
     const { signal } = joined;
     const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<StreamOutput<"attach" | "watch_sessions">>;
@@ -199,7 +219,7 @@ function startedSession(output: unknown): string | undefined {
 
 function note(
   options: RouterOptions,
-  { row, name, raw, found }: Dispatched,
+  { row, name, raw, found, connection }: Dispatched,
   grant: Grant | undefined,
   outcome: string,
   since: number,
@@ -220,6 +240,8 @@ function note(
       ...(session !== undefined && { session }),
       ...(seat !== undefined && { seat }),
       ...(found.token !== undefined && { token: found.token }),
+      ...(found.key !== undefined && { key: found.key }),
+      ...(connection.peer.door === "tcp" && { peer: connection.peer.name }),
     },
     refusal,
   );

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { limits as defaults, SessiondError, type Auth, type Limits, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
 import { readConfig } from "./config.ts";
 import { startDaemon, type Parts, type RunningDaemon } from "./main.ts";
+import type { Connection } from "./router.ts";
 
 /**
  * A whole daemon inside a test's process: real socket, real files in a folder of its own, and
@@ -39,6 +40,16 @@ export const testEnv = (root: string): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "/usr/bin:/bin",
 });
 
+/** A connection without a socket, as if by the unix door. */
+export const linkInProcess = (over: Partial<Connection> = {}): Connection => ({
+  signal: new AbortController().signal,
+  peer: { door: "unix", name: "in process" },
+  ready: () => Promise.resolve(),
+  enter: () => () => undefined,
+  endsWith: () => undefined,
+  ...over,
+});
+
 export async function startTestDaemon(options: TestOptions = {}): Promise<TestDaemon> {
   const root = options.root ?? (await testRoot());
   const bugs: unknown[] = [];
@@ -50,8 +61,7 @@ export async function startTestDaemon(options: TestOptions = {}): Promise<TestDa
   );
   if (daemon === null) throw new SessiondError("conflict", { reason: "a daemon runs in this folder already" });
   const hostKey = (await readFile(join(config.stateDir, "host-key"), "utf8")).trim();
-  const connection = { signal: new AbortController().signal, ready: () => Promise.resolve(), enter: () => () => undefined };
-  const caller = daemon.router.createCaller({ connection }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
+  const caller = daemon.router.createCaller({ connection: linkInProcess() }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
   const call = async (verb: string, input: object, auth?: Auth): Promise<unknown> => {
     try {
       return await caller[verb]?.({ ...input, ...(auth && { auth }) });
@@ -60,7 +70,7 @@ export async function startTestDaemon(options: TestOptions = {}): Promise<TestDa
     }
   };
   const stream = async (verb: string, input: object, auth: Auth, signal: AbortSignal): Promise<AsyncIterable<unknown>> => {
-    const streaming = daemon.router.createCaller({ connection: { ...connection, signal } }) as unknown as Record<
+    const streaming = daemon.router.createCaller({ connection: linkInProcess({ signal }) }) as unknown as Record<
       string,
       (input: unknown) => Promise<AsyncIterable<unknown>>
     >;

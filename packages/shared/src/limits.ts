@@ -28,6 +28,8 @@ export const limitTable = {
   subscriptions_per_connection_max: { value: 32, unit: "count", why: "the library uses one a connection" },
   calls_per_connection_max: { value: 256, unit: "count", why: "calls under way on one socket; the library never nears it" },
   calls_per_message_max: { value: 64, unit: "count", why: "a stock client sends all its subscriptions again as one message when it reconnects" },
+  tcp_connections_max: { value: 256, unit: "count", why: "beside those of the unix socket, so that nobody out there takes the owner's" },
+  connections_per_peer_max: { value: 64, unit: "count", why: "of the TCP ones, from one address: a person's editors, terminals and pages" },
   newcomers_max: {
     value: 512,
     unit: "count",
@@ -36,6 +38,26 @@ export const limitTable = {
   hello_wait_ms: { value: 10_000, unit: "ms", why: "a socket that says nothing is not a client" },
   heartbeat_ms: { value: 15_000, unit: "ms", why: "a quiet link is probed this often, from both sides" },
   heartbeat_wait_ms: { value: 10_000, unit: "ms", why: "a peer that does not answer a probe within this is gone" },
+  // How often.
+  throttle_window_ms: { value: 60_000, unit: "ms", why: "limits named per_minute are counted in windows of this length" },
+  throttled_max: { value: 10_000, unit: "count", why: "whoever is counted in a window is kept in memory; beyond it the oldest count is dropped" },
+  failed_credentials_per_peer_per_minute_max: {
+    value: 120,
+    unit: "count",
+    why: "of one address over TCP, of one connection on the unix socket; a client with an old token fails once",
+  },
+  failed_credentials_per_id_per_minute_max: {
+    value: 120,
+    unit: "count",
+    why: "wrong secrets for one session or key, from wherever; the right one passes all the same",
+  },
+  calls_per_token_per_minute_max: {
+    value: 60_000,
+    unit: "count",
+    why: "a thousand a second: no person and no script needs it, and the event loop is everybody's",
+  },
+  prompts_per_token_per_minute_max: { value: 6_000, unit: "count", why: "each is synced to the disk; a loop without a pause is a fault" },
+  starts_per_key_per_minute_max: { value: 600, unit: "count", why: "each is a directory and six syncs" },
   // Fan-out.
   batch_frames_max: { value: 64, unit: "count", why: "keeps latency even: larger batches help throughput no further" },
   batch_bytes_max: { value: 262_144, unit: "bytes", why: "one batch must not hold up a socket for long" },
@@ -107,6 +129,14 @@ export const limitTable = {
     unit: "ms",
     why: "who waits for an instant looks at the machine's clock this often: it may be set, or the machine may sleep",
   },
+  keys_max: { value: 256, unit: "count", why: "API keys, revoked ones included: one a program and machine; delete those that have ended" },
+  key_roots_max: { value: 32, unit: "count", why: "directories of one key; more of them have a parent" },
+  key_overlap_ms_max: { value: 604_800_000, unit: "ms", why: "a week to bring a rotated key to where it is used" },
+  sessions_per_key_max: {
+    value: 128,
+    unit: "count",
+    why: "sessions that have not been stopped, of one API key: a program that lost count must not fill the daemon",
+  },
   token_ttl_ms_max: { value: 31_536_000_000, unit: "ms", why: "a year; longer is for ever" },
   // Prompts and turns.
   queue_prompts_max: { value: 32, unit: "count", why: "more waiting prompts are a script gone wrong" },
@@ -161,11 +191,14 @@ export const limitTable = {
   goodbye_ms: { value: 2_000, unit: "ms", why: "seats and tokens end by themselves; a goodbye is worth this much waiting" },
   redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },
   // The house.
+  tls_look_ms: { value: 5_000, unit: "ms", why: "certificate and key are looked at this often; a renewed one is taken without a restart" },
   door_close_ms: { value: 1_000, unit: "ms", why: "connections that have not closed by then are cut at the end of a drain" },
   refusals_written_per_minute_max: { value: 60, unit: "count", why: "beyond it refusals are counted, not written singly" },
   audit_pending_lines_max: { value: 10_000, unit: "count", why: "lines that wait for a slow disk; beyond it they are counted as failed" },
-  audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept once as .1 and begun anew" },
-  log_bytes_max: { value: 4_194_304, unit: "bytes", why: "the same for the daemon's log" },
+  audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept as .1, the one before as .2, and a new one begun" },
+  audit_files_kept: { value: 4, unit: "count", why: "older audit files: with the newest 80 MB, some 400,000 calls" },
+  audit_look_ms: { value: 250, unit: "ms", why: "`sessiond audit --follow` looks for new lines this often: at once, to a person, and next to no work" },
+  log_bytes_max: { value: 4_194_304, unit: "bytes", why: "then the daemon's log is kept once as .1 and begun anew" },
   log_pending_bytes_max: { value: 65_536, unit: "bytes", why: "lines of the log that a full disk did not take wait here; what comes after them is dropped" },
   // What looks after it: verify and doctor.
   recovery_findings_max: { value: 100, unit: "count", why: "of one session; a journal with more of them is replaced, not mended line by line" },

@@ -1,4 +1,4 @@
-import { isSessiondError, SessiondError, type Actor, type HostEvent, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
+import { isSessiondError, SessiondError, type Actor, type HostEvent, type KeyId, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
 import { Session } from "../session/session.ts";
@@ -8,6 +8,7 @@ import { SessionCredentials } from "./credentials.ts";
 import type { DurableStore } from "./durable-store.ts";
 import { HostRoom } from "./host-room.ts";
 import { Leases } from "./leases.ts";
+import { everywhere, type Reach } from "./reach.ts";
 import { listingOf } from "./listing.ts";
 import type { Registry, RegistryEntry } from "./registry.ts";
 import type { RememberedAnswers } from "./remembered-answers.ts";
@@ -32,6 +33,7 @@ export interface HostOptions {
   readonly kinds: ReadonlyMap<string, AgentKind>;
   readonly defaultAgent: string;
   readonly workdirs: WorkdirRules;
+  keyIsLive(keyId: KeyId): boolean;
   /** Names that the configuration adds to the variables that may go with a start. */
   readonly envAllow: readonly string[];
   report(error: unknown): void;
@@ -65,7 +67,7 @@ export class Host {
       unattended: (id, work) => this.#unattended(id, work),
       freed: (id) => this.leases.freed(id),
     });
-    this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: () => this.list() });
+    this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: (reach) => this.list(reach) });
     this.resting = new Resting(this);
   }
 
@@ -128,11 +130,12 @@ export class Host {
   }
 
   /** It was deleted: the registry does not know it any more. */
-  forget({ id, workdir }: RegistryEntry): void {
+  forget(entry: RegistryEntry): void {
+    const { id, workdir } = entry;
     this.credentials.forget(id);
     this.unopened.delete(id);
     this.options.note("deleted a session that was never used", { session: id, workdir });
-    this.room.publish(workdir, { type: "session_deleted", session_id: id });
+    this.room.publish(entry, { type: "session_deleted", session_id: id });
   }
 
   /**
@@ -220,9 +223,10 @@ export class Host {
     return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
   }
 
-  /** @returns newest first */
-  list(): SessionListing[] {
-    return this.options.registry.all().map((entry) => listingOf(entry, this.#awake.get(entry.id)));
+  /** @returns those within reach, newest first */
+  list(reach: Reach = everywhere): SessionListing[] {
+    const entries = this.options.registry.all().filter((entry) => reach.sees(entry));
+    return entries.map((entry) => listingOf(entry, this.#awake.get(entry.id)));
   }
 
   /** No new work from here on; resolves when everything is at rest. */
@@ -265,18 +269,18 @@ export class Host {
 
   #tell(event: HostEvent): void {
     const entry = this.entry(event.session_id);
-    if (entry !== undefined) this.room.publish(entry.workdir, event);
+    if (entry !== undefined) this.room.publish(entry, event);
   }
 
   /** From here on those who watch are told what its readers see. */
   #follow(session: Session): void {
     const entry = this.entry(session.id);
     if (entry === undefined) return;
-    this.room.publish(entry.workdir, { type: "session_started", session_id: session.id, session: listingOf(entry, session) });
+    this.room.publish(entry, { type: "session_started", session_id: session.id, session: listingOf(entry, session) });
     let seen = seenOf(session.log);
     session.log.onShown = () => {
       const now = seenOf(session.log);
-      for (const event of changes(seen, now)) this.room.publish(entry.workdir, event);
+      for (const event of changes(seen, now)) this.room.publish(entry, event);
       seen = now;
       this.resting.changed(session);
     };

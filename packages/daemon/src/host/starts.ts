@@ -1,10 +1,21 @@
-import { envRefusal, holdsSecret, isSessiondError, limits, SessiondError, type SessionId, type VerbOutput, type VerbParsed } from "@sessiond/shared";
+import {
+  envRefusal,
+  holdsSecret,
+  isSessiondError,
+  limits,
+  SessiondError,
+  type KeyId,
+  type SessionId,
+  type VerbOutput,
+  type VerbParsed,
+} from "@sessiond/shared";
 import { mintId } from "../ids.ts";
 import type { Session } from "../session/session.ts";
 import { isSamePolicy } from "../session/settings.ts";
 import type { Host } from "./host.ts";
 import type { RegistryEntry } from "./registry.ts";
 import type { Tokens } from "./tokens.ts";
+import type { Reach } from "./reach.ts";
 import { resolveWorkdir } from "./workdir.ts";
 
 /**
@@ -12,9 +23,14 @@ import { resolveWorkdir } from "./workdir.ts";
  * A creation has one commit point, its registry entry; what comes before is undone when a step fails.
  */
 type Started = VerbOutput<"start_session">;
-type LifeOptions = Pick<VerbParsed<"start_session">, "agent" | "model" | "title" | "policy" | "env">;
+type LifeOptions = Pick<VerbParsed<"start_session">, "agent" | "model" | "title" | "policy" | "sandbox" | "env">;
 type Env = Readonly<Record<string, string>>;
-type Chosen = Pick<LifeOptions, "title" | "policy"> & { readonly agent: string; readonly model: string };
+type Chosen = Pick<LifeOptions, "title" | "policy" | "sandbox"> & { readonly agent: string; readonly model: string };
+/** Who asked, as the token will say. */
+interface ForToken {
+  readonly label: string;
+  readonly keyId: KeyId | undefined;
+}
 type Minted = Awaited<ReturnType<Tokens["mint"]>>;
 
 export class Starts {
@@ -25,30 +41,30 @@ export class Starts {
   }
 
   /** @throws SessiondError workdir_invalid, model_unknown, storage_failed, limit_reached */
-  async startOrGet(input: VerbParsed<"start_or_get_for_workdir">): Promise<Started> {
+  async startOrGet(input: VerbParsed<"start_or_get_for_workdir">, reach: Reach): Promise<Started> {
     this.#mustAllow(input.env);
-    const workdir = await resolveWorkdir(input.workdir, this.#host.options.workdirs);
+    const workdir = await resolveWorkdir(input.workdir, this.#host.options.workdirs, reach);
     return this.#host.serial.run(`workdir ${workdir}`, async () => {
       const entry = this.#host.options.registry.stableOf(workdir);
-      if (entry === undefined) return this.#create(workdir, input, { stable: true });
-      return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, "start"));
+      if (entry === undefined) return this.#create(workdir, input, { stable: true, keyId: reach.keyId });
+      return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, { label: "start", keyId: reach.keyId }));
     });
   }
 
   /** @throws SessiondError as startOrGet; not_found; conflict when the request id was used for another start; bad_request */
-  async start(input: VerbParsed<"start_session">): Promise<Started> {
+  async start(input: VerbParsed<"start_session">, reach: Reach): Promise<Started> {
     if ((input.workdir === undefined) === (input.session_id === undefined))
       throw new SessiondError("bad_request", { reason: "give either workdir or session_id" });
     this.#mustAllow(input.env);
-    const workdir = input.workdir === undefined ? undefined : await resolveWorkdir(input.workdir, this.#host.options.workdirs);
+    const workdir = input.workdir === undefined ? undefined : await resolveWorkdir(input.workdir, this.#host.options.workdirs, reach);
     return this.#host.serial.run(`request ${input.request_id}`, async () => {
-      const known = this.#host.options.registry.byRequest(input.request_id);
+      const known = this.#host.options.registry.byRequest(input.request_id, reach.keyId);
       const entry = input.session_id === undefined ? known : this.#host.entry(input.session_id);
       if (known !== undefined && (entry?.id !== known.id || (workdir !== undefined && workdir !== known.workdir)))
         throw new SessiondError("conflict", { reason: "this request_id started another session" });
-      if (entry !== undefined) return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, input.request_id));
+      if (entry !== undefined) return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, { label: input.request_id, keyId: reach.keyId }));
       if (workdir === undefined) throw new SessiondError("not_found", { what: "session" });
-      return this.#create(workdir, input, { stable: false, requestId: input.request_id });
+      return this.#create(workdir, input, { stable: false, requestId: input.request_id, keyId: reach.keyId });
     });
   }
 
@@ -65,19 +81,33 @@ export class Starts {
     }
   }
 
-  #choose(options: LifeOptions): Chosen {
+  /** @throws SessiondError limit_reached */
+  #mustHaveRoom(keyId: KeyId | undefined): void {
+    const { sessions_per_key_max } = this.#host.options.limits;
+    const own = keyId === undefined ? 0 : this.#host.options.registry.all().filter((entry) => entry.key_id === keyId && !entry.stopped).length;
+    if (own >= sessions_per_key_max)
+      throw new SessiondError("limit_reached", { limit: "sessions_per_key_max", value: sessions_per_key_max, unit: "sessions; stop one" });
+  }
+
+  /** @throws SessiondError model_unknown; unsupported when its commands cannot have the sandbox that was asked for: they never run without */
+  async #choose(options: LifeOptions): Promise<Chosen> {
     const agent = options.agent ?? this.#host.options.defaultAgent;
     const kind = this.#host.options.kinds.get(agent);
     if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
     const model = options.model ?? kind.defaultModel;
     if (!kind.knowsModel(model)) throw new SessiondError("model_unknown", { model });
-    const { title, policy } = options;
-    return { agent, model, ...(title !== undefined && { title }), ...(policy !== undefined && { policy }) };
+    const { title, policy, sandbox = this.#host.options.defaultSandbox } = options;
+    if (sandbox !== "off") {
+      const missing = kind.whyNoSandbox === undefined ? `the agent ${agent} has no sandbox for its commands` : await kind.whyNoSandbox();
+      if (missing !== null) throw new SessiondError("unsupported", { reason: missing });
+    }
+    return { agent, model, ...(title !== undefined && { title }), ...(policy !== undefined && { policy }), ...(sandbox !== "off" && { sandbox }) };
   }
 
   /** Directory, journal, session.json, first frame, then the registry entry: until that is on disk nothing has happened. */
-  async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string }): Promise<Started> {
-    const chosen = this.#choose(options);
+  async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string; keyId: KeyId | undefined }): Promise<Started> {
+    this.#mustHaveRoom(kind.keyId);
+    const chosen = await this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
     const { clock } = this.#host.options;
     const entry: RegistryEntry = {
@@ -88,6 +118,7 @@ export class Starts {
       stopped: false,
       created_at: clock.now(),
       ...(kind.requestId !== undefined && { request_id: kind.requestId }),
+      ...(kind.keyId !== undefined && { key_id: kind.keyId }),
     };
     const made = this.#make(entry, chosen, options.env);
     // A daemon that drains waits for it, as for every other opening.
@@ -108,7 +139,7 @@ export class Starts {
       opened = session;
       const { tokens, file } = await this.#host.credentials.of(entry);
       await file.update((data) => void (data.env = { ...env }));
-      const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start" });
+      const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start", keyId: entry.key_id });
       await log.durable(session.begin(entry.workdir, chosen));
       committing = true;
       await registry.add(entry);
@@ -135,7 +166,7 @@ export class Starts {
   }
 
   /** A stopped session begins its next life; another is joined as it is. */
-  async #startOrJoin(entry: RegistryEntry, options: LifeOptions, tokenLabel: string): Promise<Started> {
+  async #startOrJoin(entry: RegistryEntry, options: LifeOptions, { label: tokenLabel, keyId }: ForToken): Promise<Started> {
     // Its journal has one writer, and the registry may be behind it until then.
     await this.#host.settled(entry.id);
     const ended = this.#host.inMemory(entry.id);
@@ -155,9 +186,10 @@ export class Starts {
         });
     const { tokens, file } = await this.#host.credentials.of(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
-    const unseen = tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start");
+    const unseen =
+      tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start" && token.key_id === keyId);
     for (const token of unseen) await tokens.revoke(token.token_id);
-    const minted = await tokens.mint({ right: "control", label: tokenLabel, life: session.state.life, origin: "start" }, (tokenId) =>
+    const minted = await tokens.mint({ right: "control", label: tokenLabel, life: session.state.life, origin: "start", keyId }, (tokenId) =>
       session.seats.holdsSeat(tokenId),
     );
     const info = session.info();
@@ -170,7 +202,7 @@ export class Starts {
   }
 
   async #nextLife(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
-    const chosen = this.#choose(options);
+    const chosen = await this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
     const { session, log, damage } = await this.#host.open(entry);
     try {
@@ -199,9 +231,10 @@ function differing(options: LifeOptions, info: Started["session"], env: Env): St
     model: options.model === info.model,
     title: options.title === info.title,
     policy: options.policy !== undefined && isSamePolicy(options.policy, info.policy),
+    sandbox: options.sandbox === info.sandbox,
     env: options.env !== undefined && isSameEnv(options.env, env),
   };
-  return (["agent", "model", "title", "policy", "env"] as const).filter((key) => options[key] !== undefined && !same[key]);
+  return (["agent", "model", "title", "policy", "sandbox", "env"] as const).filter((key) => options[key] !== undefined && !same[key]);
 }
 
 const isSameEnv = (one: Env, other: Env): boolean =>

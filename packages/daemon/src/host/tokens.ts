@@ -1,4 +1,4 @@
-import { formatToken, readToken, SessiondError, type Limits, type TokenRecord } from "@sessiond/shared";
+import { formatToken, readToken, SessiondError, type KeyId, type Limits, type TokenRecord } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
 import { mintId, mintTokenSecret } from "../ids.ts";
 import { hashSecret, sameHash } from "../keys.ts";
@@ -17,7 +17,18 @@ export interface MintOptions {
   readonly life: number;
   readonly origin: TokenRecord["origin"];
   readonly parent?: string;
+  /** The API key that it is given to. */
+  readonly keyId?: KeyId | undefined;
   readonly ttl_ms?: number;
+}
+
+export interface TokensOptions {
+  readonly store: DurableStore<SessionFile>;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** A token ends with the API key that it was given to. */
+  keyIsLive(keyId: KeyId): boolean;
+  onEnded(tokenIds: readonly string[], cause: TokenEndCause): void;
 }
 
 export class Tokens {
@@ -31,13 +42,13 @@ export class Tokens {
   givenAt = Number.NEGATIVE_INFINITY;
   readonly #streams = new Map<string, Set<AbortController>>();
   readonly #timers = new Map<string, () => void>();
-  readonly #onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void;
+  readonly #options: TokensOptions;
 
-  constructor(store: DurableStore<SessionFile>, clock: Clock, limits: Limits, onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#limits = limits;
-    this.#onEnded = onEnded;
+  constructor(options: TokensOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#limits = options.limits;
   }
 
   /** The live record behind a secret, or null. Counts as use. */
@@ -65,6 +76,12 @@ export class Tokens {
     return this.#store.data.tokens.find((token) => token.token_id === tokenId);
   }
 
+  /** The one from which a token descends in the end: itself, where nobody's token minted it. */
+  root(tokenId: string): TokenRecord | undefined {
+    const token = this.find(tokenId);
+    return token?.parent === undefined ? token : this.root(token.parent);
+  }
+
   /** True when `ancestor` is the token itself or one from which it descends. */
   descends(tokenId: string, ancestor: string): boolean {
     for (let at: string | undefined = tokenId; at !== undefined; at = this.find(at)?.parent) if (at === ancestor) return true;
@@ -83,6 +100,7 @@ export class Tokens {
     await this.#store.update((file) => {
       const parent = options.parent === undefined ? undefined : file.tokens.find((held) => held.token_id === options.parent);
       if (options.parent !== undefined && (parent === undefined || !this.#alive(parent))) throw new SessiondError("unauthenticated");
+      if (options.keyId !== undefined && !this.#options.keyIsLive(options.keyId)) throw new SessiondError("unauthenticated");
       const ends = [options.ttl_ms === undefined ? undefined : now + options.ttl_ms, parent?.expires_at].filter((end) => end !== undefined);
       record = {
         token_id: mintId("tok"),
@@ -94,6 +112,7 @@ export class Tokens {
         last_used_at: now,
         hash: hashSecret(token),
         ...(options.parent !== undefined && { parent: options.parent }),
+        ...(options.keyId !== undefined && { key_id: options.keyId }),
         ...(ends.length > 0 && { expires_at: Math.min(...ends) }),
       };
       // What has ended needs no place; it is only forgotten here, so that `list` stays cheap.
@@ -124,6 +143,13 @@ export class Tokens {
     });
     this.#end(gone, "revoked");
     return gone;
+  }
+
+  /** API keys have ended, and what they were given with them. */
+  keysEnded(keyIds: readonly KeyId[], cause: TokenEndCause): void {
+    const { tokens } = this.#store.data;
+    const given = tokens.filter((token) => token.key_id !== undefined && keyIds.includes(token.key_id));
+    this.#end([...new Set(given.flatMap((token) => withChildren(tokens, token.token_id)))], cause);
   }
 
   /**
@@ -168,6 +194,7 @@ export class Tokens {
   #alive(token: StoredToken): boolean {
     const now = this.#clock.now();
     if (token.expires_at !== undefined && token.expires_at <= now) return false;
+    if (token.key_id !== undefined && !this.#options.keyIsLive(token.key_id)) return false;
     if (token.origin === "start" && now - this.#lastUse(token) > this.#limits.start_token_idle_ms) return false;
     // A child never outlives its parent, whatever ended that.
     if (token.parent === undefined) return true;
@@ -204,7 +231,7 @@ export class Tokens {
     for (const tokenId of tokenIds) {
       for (const controller of this.#streams.get(tokenId) ?? []) controller.abort(new SessiondError("token_ended", { cause }));
     }
-    this.#onEnded(tokenIds, cause);
+    this.#options.onEnded(tokenIds, cause);
   }
 }
 

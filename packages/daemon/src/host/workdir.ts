@@ -3,6 +3,7 @@ import { access, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve, sep } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { isErrno } from "../disk.ts";
+import type { Reach } from "./reach.ts";
 
 /** Which directories may hold a session; a session is keyed by the real path, so that every name of one directory is one session. */
 export interface WorkdirRules {
@@ -16,7 +17,10 @@ export interface WorkdirRules {
 }
 
 /** True when `path` is `directory` or lies within it. Both absolute and normal. */
-const isWithin = (path: string, directory: string): boolean => path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
+export const isWithin = (path: string, directory: string): boolean =>
+  path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
+
+const outsideKey = "it lies outside the roots of this key";
 
 const invalid = (reason: string): SessiondError => new SessiondError("workdir_invalid", { reason });
 
@@ -24,9 +28,11 @@ const invalid = (reason: string): SessiondError => new SessiondError("workdir_in
  * @returns the real path
  * @throws SessiondError workdir_invalid with the reason
  */
-export async function resolveWorkdir(path: string, rules: WorkdirRules): Promise<string> {
+export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: Pick<Reach, "roots">): Promise<string> {
   if (!isAbsolute(path)) throw invalid("it must be an absolute path");
   if (path.includes("\0") || Buffer.byteLength(path) > limits.workdir_bytes_max) throw invalid("it is not a path");
+  // By its name first: whether something lies outside its roots is not told to the holder of a key.
+  if (!withinRoots(resolve(path), reach)) throw invalid(outsideKey);
   const real = await realOf(path);
   if (!(await stat(real)).isDirectory()) throw invalid("it is a file, not a directory");
   try {
@@ -39,8 +45,22 @@ export async function resolveWorkdir(path: string, rules: WorkdirRules): Promise
   for (const own of rules.own) if (isWithin(real, await existing(own))) throw invalid("it belongs to sessiond itself");
   const roots = await Promise.all(rules.roots.map(existing));
   if (roots.length > 0 && !roots.some((root) => isWithin(real, root))) throw invalid("it lies outside the configured roots");
+  if (!withinRoots(real, reach)) throw invalid(outsideKey);
   return real;
 }
+
+/** A directory that an API key is bound to, by who may do so within `reach`. @returns the real path @throws SessiondError workdir_invalid */
+export async function resolveRoot(path: string, reach: Pick<Reach, "roots">): Promise<string> {
+  if (!isAbsolute(path) || path.includes("\0")) throw invalid("a root must be an absolute path");
+  if (!withinRoots(resolve(path), reach)) throw invalid(outsideKey);
+  const real = await realOf(path);
+  if (!(await stat(real)).isDirectory()) throw invalid("a root must be a directory");
+  if (!withinRoots(real, reach)) throw invalid(outsideKey);
+  return real;
+}
+
+/** Of a key's directories, which are real paths already. */
+const withinRoots = (real: string, { roots }: Pick<Reach, "roots">): boolean => roots === null || roots.some((root) => isWithin(real, root));
 
 async function realOf(path: string): Promise<string> {
   try {

@@ -6,9 +6,10 @@ import type { Limits } from "@sessiond/shared";
 import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import { mintBootId } from "../ids.ts";
+import type { Peer } from "../gate.ts";
 import type { buildRouter } from "../router.ts";
 import { frameEncoder } from "./encode.ts";
-import { answer, unwelcome, type Pages } from "./http.ts";
+import { answer, asksForDoor, unwelcome, type Pages } from "./http.ts";
 import { Newcomers } from "./newcomers.ts";
 import { PacedConnection } from "./pacing.ts";
 import { SocketBytes } from "./socket-bytes.ts";
@@ -43,10 +44,11 @@ export function openDoor(options: DoorOptions): Door {
   const handle = getWSConnectionHandler({
     wss: sockets,
     router: options.router,
-    createContext: ({ res }) => ({ connection: paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, options) }),
-    experimental_encoder: frameEncoder(mintBootId()),
-    maxBatchSize: limits.calls_per_message_max,
+    createContext: ({ res }) => ({ connection: paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, nextPeer(), options) }),
+    experimental_encoder: frameEncoder(mintBootId(), limits),
   });
+  let accepted = 0;
+  const nextPeer = (): Peer => ({ door: "unix", name: String((accepted += 1)) });
   const paced = new WeakMap<WebSocket, PacedConnection>();
   const server = createServer((request, response) => void plain(request, response));
   const bytes = new SocketBytes(server);
@@ -62,6 +64,7 @@ export function openDoor(options: DoorOptions): Door {
       socket.end(`HTTP/1.1 ${reason === "connections_max" ? full(limits) : "403 Forbidden"}\r\nConnection: close\r\n\r\n`, () => socket.destroy());
       return;
     }
+    if (!asksForDoor(request.url)) return void socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", () => socket.destroy());
     sockets.handleUpgrade(request, socket, head, (client) => {
       newcomers.admitted(socket);
       accept(client, request);
@@ -77,7 +80,7 @@ export function openDoor(options: DoorOptions): Door {
   }
 
   function accept(client: WebSocket, request: IncomingMessage): void {
-    paced.set(client, new PacedConnection(client, options));
+    paced.set(client, new PacedConnection(client, nextPeer(), options));
     const stopHello = clock.after(limits.hello_wait_ms, () => client.terminate());
     client.once("message", stopHello);
     const stopBeat = keepAlive(client, clock, limits);

@@ -3,6 +3,7 @@ import { SessiondError, type Limits } from "@sessiond/shared";
 import type { WebSocket } from "ws";
 import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
+import type { Peer } from "../gate.ts";
 import type { Connection } from "../router.ts";
 
 /**
@@ -12,9 +13,12 @@ import type { Connection } from "../router.ts";
  * answers may not pile up further ones.
  */
 const slowConsumerClose = 4008;
+/** A credential that was used here has ended. */
+const credentialEndedClose = 4001;
 
 export class PacedConnection implements Connection {
   readonly signal: AbortSignal;
+  readonly peer: Peer;
   readonly #socket: WebSocket;
   readonly #limits: Limits;
   readonly #clock: Clock;
@@ -23,9 +27,11 @@ export class PacedConnection implements Connection {
   #subscriptions = 0;
   #waiting: { resolve: () => void; reject: (error: SessiondError) => void }[] = [];
   #stall: (() => void) | null = null;
+  readonly #endings = new Set<AbortSignal>();
 
-  constructor(socket: WebSocket, { clock, limits, counters }: { readonly clock: Clock; readonly limits: Limits; readonly counters: Counters }) {
+  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters }: { readonly clock: Clock; readonly limits: Limits; readonly counters: Counters }) {
     this.#socket = socket;
+    this.peer = peer;
     this.#limits = limits;
     this.#clock = clock;
     this.#counters = counters;
@@ -43,6 +49,18 @@ export class PacedConnection implements Connection {
     if (!this.#full || this.signal.aborted) return Promise.resolve();
     this.#watchStall();
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  endsWith(credential: AbortSignal): void {
+    if (this.#endings.has(credential)) return;
+    this.#endings.add(credential);
+    const end = (): void => {
+      // Its streams say why first.
+      setImmediate(() => this.#socket.close(credentialEndedClose, "token_ended"));
+    };
+    credential.addEventListener("abort", end, { once: true });
+    this.signal.addEventListener("abort", () => credential.removeEventListener("abort", end), { once: true });
+    if (credential.aborted) end();
   }
 
   enter(kind: Row["kind"]): () => void {
