@@ -151,11 +151,11 @@ export class Session {
   /**
    * Begin a life.
    *
-   * @param chosen  what the life has, title and policy where they were given
+   * @param chosen  what the life has, title and policy where they were given, its sandbox where it has one
    * @param after  lives that there were by other accounts; a damaged journal may know of fewer, and a number is never used again
    * @returns the seq of its first frame
    */
-  begin(workdir: string, chosen: Pick<EventOf<"session_started">, "agent" | "model" | "title" | "policy">, after = 0): number {
+  begin(workdir: string, chosen: Pick<EventOf<"session_started">, "agent" | "model" | "title" | "policy" | "sandbox">, after = 0): number {
     return this.apply({ type: "session_started", life: Math.max(this.state.life, after) + 1, workdir, ...chosen });
   }
 

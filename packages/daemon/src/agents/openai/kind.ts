@@ -8,6 +8,7 @@ import { runTurn } from "./loop.ts";
 import { ChatModel } from "./model.ts";
 import { Paths } from "./paths.ts";
 import { practiceFetch } from "./practice.ts";
+import { SandboxMaker } from "./sandbox.ts";
 import { ToolError } from "./tools/tool.ts";
 
 /** The built-in agent over any server that speaks Chat Completions, and the practice model behind the same client. */
@@ -22,6 +23,8 @@ export interface OpenaiOptions {
   readonly daemon?: (() => string) | undefined;
   /** What tools get as their environment, under what their session was started with; secrets and forbidden values are taken out here once more. */
   readonly childEnv: Readonly<Record<string, string>>;
+  /** Of the account; a sandbox has an empty one in its place. */
+  readonly home?: string | undefined;
   /** `<installId>.<bootId>.<callId>` */
   readonly mark: (callId: string) => string;
   readonly limits: Limits;
@@ -41,14 +44,17 @@ const capabilities = { park: true, steer: true };
 export function openaiKind(options: OpenaiOptions): AgentKind {
   // Asked of the system once, when the first command is run.
   let prefix: Promise<readonly string[]> | undefined;
+  const maker = new SandboxMaker({ ...options, home: options.home ?? options.childEnv["HOME"] ?? "" });
   const starter =
-    ({ workdir, env: given }: AgentContext): Start =>
+    ({ workdir, env: given, sandbox }: AgentContext): Start =>
     async (callId, command, signal) => {
       prefix ??= deathSignalPrefix(childEnvironment(options.childEnv, options.forbiddenDirs));
       const words = await prefix;
-      if (signal.aborted) throw new ToolError("Interrupted before it was run.");
       const env = childEnvironment({ ...options.childEnv, ...given }, options.forbiddenDirs);
-      return spawnMarked({ command, cwd: workdir, env, mark: options.mark(callId), prefix: words });
+      const mark = options.mark(callId);
+      const enclosure = sandbox === "off" ? undefined : await maker.enclosure({ workdir, sandbox, env, mark });
+      if (signal.aborted) throw new ToolError("Interrupted before it was run.");
+      return spawnMarked({ command, cwd: workdir, env, mark, prefix: words, enclosure });
     };
   const defaultModel = options.model || (options.apiKey && !options.baseURL ? officialModel : "");
   return {
@@ -64,6 +70,7 @@ export function openaiKind(options: OpenaiOptions): AgentKind {
       capabilities: { ...capabilities, images: false },
       unavailable: whyUnavailable(defaultModel, options),
     }),
+    whyNoSandbox: () => maker.whyNot(),
     create: (context) => new OpenaiAgent(context, options, starter(context)),
   };
 }
@@ -130,6 +137,7 @@ class OpenaiAgent implements Agent {
       unavailable: () => this.unavailable(),
       paths: new Paths(this.#context.workdir, forbiddenDirs),
       limits,
+      sandbox: this.#context.sandbox,
       spawn: (callId, command) => this.#start(callId, command, signal),
     });
   }

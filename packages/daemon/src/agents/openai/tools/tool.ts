@@ -1,4 +1,4 @@
-import type { Limits, RulePattern, schemas } from "@sessiond/shared";
+import type { Limits, RulePattern, Sandbox, schemas } from "@sessiond/shared";
 import { z } from "zod";
 import type { MarkedChild } from "../../children.ts";
 import type { Paths } from "../paths.ts";
@@ -33,10 +33,12 @@ export interface Preview {
 export interface ToolContext {
   readonly paths: Paths;
   readonly limits: Limits;
+  /** In what commands run. */
+  readonly sandbox: Sandbox;
   readonly signal: AbortSignal;
   /** True when the answer was given to exactly this call on exactly this file. */
   isAsShown(fileDigest: string): boolean;
-  /** Start a shell command of this call, marked, in the workdir, with the scrubbed environment. */
+  /** Start a shell command of this call, marked, in the workdir and the sandbox, with the scrubbed environment. @throws ToolError when it may not be run */
   spawn(command: string): Promise<MarkedChild>;
 }
 
