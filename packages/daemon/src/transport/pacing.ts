@@ -5,9 +5,10 @@ import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import type { Peer } from "../gate.ts";
 import type { Connection } from "../router.ts";
+import type { Outflow } from "./open-sockets.ts";
 
 /**
- * One connection's pace. A socket whose buffer is full is not read for; one that takes nothing
+ * One connection's pace. A socket whose buffer is full is not read for; one that takes next to nothing
  * for `stall_ms` is closed with `slow_consumer`. So a slow client costs at most its socket's
  * buffer, and the log it reads from waits on disk. Nor is it listened to meanwhile: who takes no
  * answers may not pile up further ones.
@@ -15,6 +16,14 @@ import type { Connection } from "../router.ts";
 const slowConsumerClose = 4008;
 /** A credential that was used here has ended. */
 const credentialEndedClose = 4001;
+const triedTooOftenClose = 4029;
+
+export interface PacingOptions {
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly counters: Counters;
+  readonly outflow: Outflow;
+}
 
 export class PacedConnection implements Connection {
   readonly signal: AbortSignal;
@@ -23,21 +32,25 @@ export class PacedConnection implements Connection {
   readonly #limits: Limits;
   readonly #clock: Clock;
   readonly #counters: Counters;
+  readonly #outflow: Outflow;
   #calls = 0;
   #subscriptions = 0;
   #waiting: { resolve: () => void; reject: (error: SessiondError) => void }[] = [];
   #stall: (() => void) | null = null;
   readonly #endings = new Set<AbortSignal>();
+  #turnedOut = false;
 
-  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters }: { readonly clock: Clock; readonly limits: Limits; readonly counters: Counters }) {
+  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters, outflow }: PacingOptions) {
     this.#socket = socket;
     this.peer = peer;
     this.#limits = limits;
     this.#clock = clock;
     this.#counters = counters;
+    this.#outflow = outflow;
     const closed = new AbortController();
     this.signal = closed.signal;
     socket.once("close", () => {
+      for (const credential of this.#endings) credential.removeEventListener("abort", this.#ended);
       this.#stall?.();
       closed.abort();
       this.#wake();
@@ -52,27 +65,47 @@ export class PacedConnection implements Connection {
   }
 
   endsWith(credential: AbortSignal): void {
-    if (this.#endings.has(credential)) return;
+    if (this.signal.aborted || this.#endings.has(credential)) return;
     this.#endings.add(credential);
-    const end = (): void => {
-      // Its streams say why first.
-      setImmediate(() => this.#socket.close(credentialEndedClose, "token_ended"));
-    };
-    credential.addEventListener("abort", end, { once: true });
-    this.signal.addEventListener("abort", () => credential.removeEventListener("abort", end), { once: true });
-    if (credential.aborted) end();
+    credential.addEventListener("abort", this.#ended, { once: true });
+    if (credential.aborted) this.#ended();
+  }
+
+  /** Its streams say why first. */
+  readonly #ended = (): void => void setImmediate(() => this.#socket.close(credentialEndedClose, "token_ended"));
+
+  turnOut(): void {
+    if (this.#turnedOut) return;
+    this.#turnedOut = true;
+    // What else it has said is passed over, whoever would have listened.
+    this.#socket.removeAllListeners("message");
+    // It is told why first.
+    setImmediate(() => {
+      this.#socket.close(triedTooOftenClose, "rate_limited");
+      const cut = this.#clock.after(this.#limits.door_close_ms, () => this.#socket.terminate());
+      this.signal.addEventListener("abort", cut, { once: true });
+    });
   }
 
   enter(kind: Row["kind"]): () => void {
     const { calls_per_connection_max, subscriptions_per_connection_max } = this.#limits;
     if (kind === "subscription") {
       if (this.#subscriptions >= subscriptions_per_connection_max)
-        throw new SessiondError("limit_reached", { limit: "subscriptions_per_connection_max", value: subscriptions_per_connection_max, unit: "streams" });
+        throw new SessiondError("limit_reached", {
+          limit: "subscriptions_per_connection_max",
+          value: subscriptions_per_connection_max,
+          unit: "streams; end one",
+        });
       this.#subscriptions += 1;
       return () => void (this.#subscriptions -= 1);
     }
     if (this.#calls >= calls_per_connection_max)
-      throw new SessiondError("rate_limited", { limit: "calls_per_connection_max", value: calls_per_connection_max, unit: "calls", retry_after_ms: 100 });
+      throw new SessiondError("rate_limited", {
+        limit: "calls_per_connection_max",
+        value: calls_per_connection_max,
+        unit: "calls under way on this connection",
+        retry_after_ms: 100,
+      });
     this.#calls += 1;
     return () => void (this.#calls -= 1);
   }
@@ -101,8 +134,14 @@ export class PacedConnection implements Connection {
     }) as WebSocket["send"];
   }
 
+  /** A message that has left ends the wait; of one that is long, what has been taken of it counts. */
   #watchStall(): void {
-    this.#stall ??= afterAwake(this.#clock, this.#limits.stall_ms, () => this.#stalled());
+    const before = this.#outflow.taken();
+    this.#stall ??= afterAwake(this.#clock, this.#limits.stall_ms, () => {
+      this.#stall = null;
+      if (this.#outflow.taken() - before < this.#limits.stall_bytes_min) return this.#stalled();
+      this.#watchStall();
+    });
   }
 
   /** The streams end with the error, then the socket; a peer that takes not even that is cut. */
