@@ -115,9 +115,9 @@ export class Exchange {
     this.#wire.close();
   }
 
-  #finish({ code, reason, nobody }: WireEnd): void {
+  #finish({ code, reason, nobody, hopeless }: WireEnd): void {
     if (this.#end !== null) return;
-    if (!this.#opened) return this.#fail(new SessiondError("daemon_unreachable", nobody === true ? { reason, nobody } : { reason, lost: true }));
+    if (!this.#opened) return this.#fail(new SessiondError("daemon_unreachable", { reason, ...(nobody ? { nobody } : !hopeless && { lost: true }) }));
     if (code === 1009) this.#blameLargest();
     const word = isErrorCode(reason) ? reason : code === 1001 || code === 1012 ? "shutting_down" : null;
     this.#fail(word === null ? linkLost(reason === "" ? "the link was lost" : reason) : new SessiondError(word));

@@ -23,6 +23,8 @@ export interface StartOptions {
   readonly runtimeDir?: string | undefined;
   /** What the daemon is told: one that a client started leaves by itself when idle. `client` unless given. */
   readonly startedBy?: "client" | "hand" | undefined;
+  /** Where it listens on TCP, as its own argument says it; as its configuration says unless given. */
+  readonly listen?: string | undefined;
 }
 
 /** Failed starts in a row, each with an exit code other than 0, after which it is the installation that fails. */
@@ -149,27 +151,39 @@ export function runDaemon(options: StartOptions): Promise<number> {
  * An entry of the daemon's bundle that looks after its files, as a child; it starts no daemon.
  *
  * @param words   the entry's name and what it takes
- * @param told    gets each line that it prints
+ * @param told    gets each line that it prints, the next one when it is done with that
  * @returns its exit code
  * @throws SessiondError `daemon_unreachable` when there is no bundle to run
  */
-export function runEntry(env: NodeJS.ProcessEnv, words: readonly string[], told: (line: string) => void): Promise<number> {
+export async function runEntry(env: NodeJS.ProcessEnv, words: readonly string[], told: (line: string) => unknown): Promise<number> {
   const file = findDaemon({ env, bin: undefined });
   const script = /\.[cm]?js$/.test(file);
   // Where that is the command itself, under another name, it must not find itself again.
   const { SESSIOND_BIN: _found, ...rest } = env;
   const child = spawn(script ? process.execPath : file, [...(script ? [file] : []), ...words], { stdio: ["ignore", "pipe", "inherit"], env: rest });
-  createInterface({ input: child.stdout }).on("line", told);
-  return new Promise((resolve, reject) => {
+  const ended = new Promise<number>((resolve, reject) => {
     child.once("error", (error) => reject(unreachable(`${file} could not be run: ${error.message}`)));
     child.once("close", (code) => resolve(code ?? 1));
   });
+  const end = (): void => void child.kill();
+  process.once("exit", end);
+  const read = async (): Promise<void> => {
+    for await (const line of createInterface({ input: child.stdout })) await told(line);
+  };
+  try {
+    const [code] = await Promise.all([ended, read()]);
+    return code;
+  } finally {
+    process.off("exit", end);
+    end();
+  }
 }
 
-function commandLine(file: string, { stateDir, runtimeDir, startedBy = "client" }: StartOptions): [command: string, args: string[]] {
+function commandLine(file: string, { stateDir, runtimeDir, listen, startedBy = "client" }: StartOptions): [command: string, args: string[]] {
   const args = ["--started-by", startedBy];
   if (stateDir !== undefined) args.push("--state-dir", resolve(stateDir));
   if (runtimeDir !== undefined) args.push("--runtime-dir", resolve(runtimeDir));
+  if (listen !== undefined) args.push("--listen", listen);
   return /\.[cm]?js$/.test(file) ? [process.execPath, [file, ...args]] : [file, args];
 }
 
