@@ -5,19 +5,19 @@ import { openLog } from "./log.ts";
 import { startDaemon, startFailure } from "./main.ts";
 
 /**
- * The daemon's process, and what looks after its files: `doctor` and `verify`, for the command of that name.
+ * The daemon's process, and what looks after its files: `doctor`, `verify` and `audit`, for the command of that name.
  * Exit codes: 0 stopped, or another daemon is here already; 1 it could not start.
  */
 async function run(): Promise<number> {
   const [word, ...rest] = process.argv.slice(2);
-  if (word === "doctor" || word === "verify") {
+  if (word === "doctor" || word === "verify" || word === "audit") {
     const { recover } = await import("./recovery/entry.ts");
     return recover(word, rest, process.env);
   }
   const config = readConfig(process.env, process.argv.slice(2));
   forgetEnvironment(process.env);
   await privateDirectory(config.stateDir);
-  const log = openLog(join(config.stateDir, "daemon.log"), config.limits.log_bytes_max);
+  const log = openLog(join(config.stateDir, "daemon.log"), config.limits.log_bytes_max, config.model.apiKey === undefined ? [] : [config.model.apiKey]);
   process.on("uncaughtException", (error) => {
     log.error("uncaught", error);
     // What is in memory can no longer be trusted; what is on disk can.

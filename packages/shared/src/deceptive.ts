@@ -7,7 +7,7 @@
  * selector that says how it is drawn.
  */
 export const deceptiveCharacters =
-  /(?<!\p{Extended_Pictographic})[\ufe0e\ufe0f]|(?![\n\t\ufe0e\ufe0f])[\p{Cc}\p{Cs}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\ufff9-\ufffb]/gu;
+  /(?<!\p{Extended_Pictographic})[\ufe0e-\ufe0f]|(?![\n\t]|[\ufe0e-\ufe0f])[\p{Cc}\p{Cs}\p{Bidi_Control}\p{Default_Ignorable_Code_Point}\p{Zl}\p{Zp}\ufff9-\ufffb]/gu;
 
 /** Each deceptive character becomes `\u{…}`; nothing is left out. */
 export const escapeDeceptive = (text: string): string => text.replace(deceptiveCharacters, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);

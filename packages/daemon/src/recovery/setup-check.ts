@@ -5,6 +5,7 @@ import { deathSignalPrefix } from "../agents/children.ts";
 import { keySources, readConfig, type Config } from "../config.ts";
 import type { Examination, Trouble } from "./examination.ts";
 import { closed } from "./place-check.ts";
+import { tcpTroubles } from "./tcp-check.ts";
 
 /** What the machine and the configuration lack. Never tells a key, only where it comes from. */
 const nodeLeast = [20, 19] as const;
@@ -44,10 +45,10 @@ export async function setupTroubles({ env, configDir, runtimeDir, socket, runnin
       what: "`setpriv --pdeathsig` is not there: when the daemon is killed, its tools run on until the next start ends them",
       mend: "install it (package util-linux)",
     });
-  return [...troubles, ...(await modelTroubles({ env, configDir, running, tell }))];
+  return [...troubles, ...(await configTroubles({ env, configDir, running, tell }))];
 }
 
-async function modelTroubles({ env, configDir, running, tell }: Pick<Examination, "env" | "configDir" | "running" | "tell">): Promise<Trouble[]> {
+async function configTroubles({ env, configDir, running, tell }: Pick<Examination, "env" | "configDir" | "running" | "tell">): Promise<Trouble[]> {
   const path = join(configDir, "config.toml");
   let config: Config;
   let sources: ReturnType<typeof keySources>;
@@ -80,9 +81,10 @@ async function modelTroubles({ env, configDir, running, tell }: Pick<Examination
   const mend =
     "set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model]; to try it without a model: --model practice";
   const model: Trouble[] = lacks && running === null ? [{ finding: { kind: "model", weight: "wrong", path, what: "no model is configured", mend } }] : [];
-  if (sources.files.length === 0) return model;
+  const tcp = await tcpTroubles(config, { running, tell });
+  if (sources.files.length === 0) return [...model, ...tcp];
   // A link's own rights say nothing: many keep their configuration elsewhere, and link it.
   const behind = (path: string): Promise<string> => realpath(path).catch(() => path);
   const held = await Promise.all([closed(await behind(configDir), "700"), ...sources.files.map(async (file) => closed(await behind(file), "600"))]);
-  return [...model, ...held.flat()];
+  return [...model, ...tcp, ...held.flat()];
 }
