@@ -23,7 +23,7 @@ let minting: string[];
 const state = (...path: string[]) => join(root, "state", "sessiond", ...path);
 
 async function start(): Promise<void> {
-  const config = readConfig({ ...testEnv(root), OPENAI_API_KEY: providerKey }, []);
+  const config = readConfig({ ...testEnv(root), OPENAI_API_KEY: providerKey }, ["--listen", "127.0.0.1:0"]);
   const log = openLog(state("log"), 1_000_000);
   const started = await startDaemon(config, { log });
   if (started === null) throw new Error("another daemon runs here");
@@ -96,7 +96,9 @@ test.runIf(existsSync("/proc/self/cmdline"))("B2 after a day's work no secret is
   const viewer = { token: view.token, seat_secret: "ViewerSecretViewerSecretViewer32" };
   const secrets = [hostKey, providerKey, started.token, view.token, control.token, again.token, driver.seat_secret, viewer.seat_secret];
 
-  const stream = await RawSocket.open(daemon.socketPath);
+  // Who drives has come by TCP.
+  const { tcp } = (await call("daemon_status", {}, owner)).data as { tcp: { port: number } };
+  const stream = await RawSocket.open(`ws://127.0.0.1:${tcp.port}/`);
   const watch = await RawSocket.open(daemon.socketPath);
   const open = (on: RawSocket, role: string, auth: object) => on.call("subscription", "attach", JSON.stringify({ session_id, role, label: role, auth }));
   await open(stream, "driver", driver);

@@ -89,6 +89,7 @@ export class Boot {
       defaultAgent: agents.kinds[0]?.name ?? "",
       workdirs: { home: "/sim/home", own: ["/sim/state"], roots: [], allowBroad: false },
       envAllow: [],
+      defaultSandbox: "off",
       keyIsLive: (keyId) => keys.isLive(keyId),
     });
     const status = () => Promise.reject(new Error("nobody asks for the status here"));

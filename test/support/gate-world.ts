@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { errorTable, SessiondError, verbs, type AttachItem, type Auth, type Frame, type Row, type VerbName } from "@sessiond/shared";
+import type { Peer } from "../../packages/daemon/src/gate.ts";
 import { linkInProcess, removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { handlers } from "../../packages/daemon/src/verbs/index.ts";
 import { FakeClock } from "./fake-clock.ts";
@@ -16,6 +17,13 @@ export async function makeWorkdir(daemon: { root: string }, name = "work"): Prom
   const path = join(daemon.root, name);
   await mkdir(path, { recursive: true });
   return path;
+}
+
+/** Where a daemon that listens on TCP is reached by it, for RawSocket. */
+export async function tcpDoor(daemon: TestDaemon): Promise<string> {
+  const { tcp } = await daemon.call("daemon_status", {}, hostAuth(daemon));
+  if (tcp === null) throw new Error("it does not listen on TCP");
+  return `ws://${tcp.address}:${tcp.port}/`;
 }
 
 export const hostAuth = (daemon: TestDaemon): Auth => ({ host_key: daemon.hostKey });
@@ -124,9 +132,9 @@ export interface Reply {
 /** A way to the daemon. `raw` is whatever the caller sends, `auth` and all. */
 export type Link = (verb: string, raw: unknown) => Promise<Reply>;
 
-export function inProcess(daemon: TestDaemon): Link {
+export function inProcess(daemon: TestDaemon, peer: Peer = { door: "unix", name: "in process" }): Link {
   return async (verb, raw) => {
-    const caller = daemon.router.createCaller({ connection: linkInProcess() }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
+    const caller = daemon.router.createCaller({ connection: linkInProcess({ peer }) }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
     try {
       const opened = await caller[verb]?.(raw);
       if (typeof opened === "object" && opened !== null && Symbol.asyncIterator in opened) for await (const _item of opened as AsyncIterable<unknown>) break;
@@ -143,7 +151,7 @@ export function inProcess(daemon: TestDaemon): Link {
 /** `unauthenticated` as every caller must hear it. */
 export const unauthenticatedTold = (): string => {
   const error = new SessiondError("unauthenticated");
-  return JSON.stringify({ message: errorTable.unauthenticated.text(), data: error.toWire() });
+  return JSON.stringify({ message: errorTable.unauthenticated.text({}), data: error.toWire() });
 };
 
 export interface World {
@@ -255,6 +263,10 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
     rule_id: idOf("rul", "R"),
     how: "if_free",
     text: "a note",
+    name: "a program",
+    scopes: ["sessions:list"],
+    roots: [daemon.root],
+    key_id: idOf("key", "K"),
   };
   return {
     daemon,

@@ -161,9 +161,13 @@ export class GateKeeper {
     if (live === null) return refuse();
     const { key_id: keyId, name, roots, scopes } = live.record;
     found.key = keyId;
-    if (row.scope === null) throw new SessiondError("role_too_small", { needs: "the host key, or a token of the session" });
+    if (row.scope === null)
+      throw new SessiondError("role_too_small", { needs: row.gate === "host" ? "the host key" : "the host key, or a token of the session" });
     if (!scopes.includes(row.scope)) throw new SessiondError("role_too_small", { needs: `the scope ${row.scope}` });
-    const reach = reachOfKey(keyId, roots, (other) => this.#keys.descends(other, keyId));
+    const reach = reachOfKey(keyId, roots, {
+      governs: (other) => this.#keys.descends(other, keyId),
+      mustStand: () => (live.stands() ? undefined : refuse()),
+    });
     // What it does not see is for it what there is not.
     const sessionId = own(raw, "session_id");
     if (sessionId !== undefined) {

@@ -22,6 +22,8 @@ export class HostKey {
   readonly #disk: Disk;
   readonly #path: string;
   #hash: string;
+  /** Of the one that is being put into the file: it counts from the moment it can be read there, which is before its sync has ended. */
+  #coming: string | null = null;
   #rotating: Promise<string> | null = null;
 
   private constructor(disk: Disk, path: string, hash: string) {
@@ -49,7 +51,9 @@ export class HostKey {
       if (!isHostKey(stored)) throw new SessiondError("storage_failed", { reason: `${path} is damaged; remove it and a new key is made at the next start` });
       return new HostKey(disk, path, hashSecret(stored));
     }
-    return new HostKey(disk, path, await writeNew(disk, path));
+    const key = formatHostKey(mintHostSecret());
+    await disk.replace(path, `${key}\n`);
+    return new HostKey(disk, path, hashSecret(key));
   }
 
   /**
@@ -64,22 +68,25 @@ export class HostKey {
   }
 
   async #rotate(): Promise<string> {
+    const key = formatHostKey(mintHostSecret());
     try {
-      this.#hash = await writeNew(this.#disk, this.#path);
+      this.#coming = hashSecret(key);
+      await this.#disk.replace(this.#path, `${key}\n`);
+      this.#hash = this.#coming;
       return this.#path;
     } catch (cause) {
+      // It may be in its place for all that: the key that counts is the one that can be read there.
+      const stored = (await this.#disk.readText(this.#path).catch(() => null))?.trim();
+      if (isHostKey(stored)) this.#hash = hashSecret(stored);
       throw new SessiondError("storage_failed", { reason: `${this.#path}: ${diskReason(cause)}` }, { cause });
+    } finally {
+      this.#coming = null;
     }
   }
 
   matches(candidate: unknown): boolean {
-    return isHostKey(candidate) && sameHash(hashSecret(candidate), this.#hash);
+    if (!isHostKey(candidate)) return false;
+    const shown = hashSecret(candidate);
+    return sameHash(shown, this.#hash) || (this.#coming !== null && sameHash(shown, this.#coming));
   }
-}
-
-/** @returns the hash of the key that is in the file now */
-async function writeNew(disk: Disk, path: string): Promise<string> {
-  const key = formatHostKey(mintHostSecret());
-  await disk.replace(path, `${key}\n`);
-  return hashSecret(key);
 }

@@ -25,6 +25,7 @@ import { metricsPage } from "./metrics.ts";
 import { buildRouter } from "./router.ts";
 import { Throttle } from "./throttle.ts";
 import { openDoor, type Door } from "./transport/listen.ts";
+import { listenTcp, type TcpEntrance } from "./transport/tcp.ts";
 import type { Daemon } from "./verbs/verb.ts";
 
 /**
@@ -54,7 +55,7 @@ export interface RunningDaemon {
 
 /**
  * @returns null when another daemon holds the runtime directory
- * @throws SessiondError storage_failed, limit_reached (socket path), conflict (another daemon owns the state)
+ * @throws SessiondError storage_failed, limit_reached (socket path), conflict (another daemon owns the state), config_invalid (TCP)
  */
 export async function startDaemon(config: Config, parts: Parts): Promise<RunningDaemon | null> {
   const socketPath = join(config.runtimeDir, "sock");
@@ -136,11 +137,14 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     shutDown: (waitMs) => void stop(waitMs),
   };
   const gate = new GateKeeper(host, hostKey, keys);
-  const router = buildRouter({ daemon, gate, throttle: new Throttle(clock, config.limits), audit, counters, clock, report });
+  const throttle = new Throttle(clock, config.limits);
+  const router = buildRouter({ daemon, gate, throttle, audit, counters, clock, report });
   const atDoor = () => ({ connections: door.connections, readBytes: door.bytes.read, writtenBytes: door.bytes.written });
   const metrics = (key: unknown) => metricsPage({ host, gate, audit, counters, clock, startedAt, door: atDoor }, key);
-  const door: Door = openDoor({ router, clock, limits: config.limits, counters, metrics, report, onChange: watchIdle });
+  const door: Door = openDoor({ router, clock, limits: config.limits, counters, metrics, report, knock: (peer) => throttle.knock(peer), onChange: watchIdle });
 
+  let tcp: TcpEntrance | null = null;
+  const tcpFacts = () => tcp?.facts ?? null;
   let stopping: Promise<void> | null = null;
   let tellStopped = () => undefined as void;
   const stopped = new Promise<void>((resolve) => (tellStopped = resolve));
@@ -153,9 +157,21 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     log.info("recovered");
     host.resting.begin().catch(report);
   });
-  await held.listen(door.server);
-  log.info("listening", { socket: socketPath, pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
+  await openEntrances();
+  log.info("listening", { socket: socketPath, tcp: tcpFacts(), pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
   watchIdle(0);
+
+  /** Who finds the socket finds all of the daemon: TCP first. Both are open when calls can be answered, or neither. */
+  async function openEntrances(): Promise<void> {
+    try {
+      if (config.tcp !== null) door.add((tcp = await listenTcp(config.tcp, { clock, limits: config.limits, counters, note: log.info })));
+      await held.listen(door.server);
+    } catch (error) {
+      tcp?.close();
+      await door.close(0);
+      throw error;
+    }
+  }
 
   function stop(waitMs: number, unused = false): Promise<void> {
     stopping ??= drain(waitMs, unused);
@@ -171,6 +187,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
     await door.close(config.limits.door_close_ms);
+    tcp?.close();
     keys.close();
     await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
     await held.release();
@@ -191,7 +208,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   async function status(): Promise<VerbOutput<"daemon_status">> {
     const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
     // From here on in one step: a number and the problem behind it are told together.
-    const problems = [...problemsOf(host, audit.counts), ...places];
+    const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? [])];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);
     return {
       pid: process.pid,
@@ -202,7 +219,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       started_at: startedAt,
       started_by: config.startedBy,
       draining: host.draining,
-      tcp: null,
+      tcp: tcpFacts(),
       ready: ready && !host.draining,
       orphans_ended: reaped.length,
       problems,

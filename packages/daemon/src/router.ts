@@ -21,6 +21,8 @@ export interface Connection extends Reader {
   readonly peer: Peer;
   /** It is closed when this aborts: a credential that was used on it has ended. */
   endsWith(credential: AbortSignal): void;
+  /** Answered, and then closed: it tried too often. */
+  turnOut(): void;
   /** @throws SessiondError rate_limited, limit_reached */
   enter(kind: Row["kind"]): () => void;
 }
@@ -49,7 +51,7 @@ const refusals: ReadonlySet<string> = new Set(refusalCodes);
 export function buildRouter(options: RouterOptions) {
   const t = initTRPC.context<{ connection: Connection }>().create({
     isDev: false,
-    errorFormatter: ({ error, path, shape }): WireErrorShape => wireError(toSessiondError(error, path, options), shape.code),
+    errorFormatter: ({ error, path, shape, ctx }): WireErrorShape => wireError(toSessiondError(error, path, ctx?.connection, options), shape.code),
   });
   const procedure = t.procedure.input((raw: unknown) => raw);
   const build = ([key, row]: [string, Row]) => {
@@ -83,21 +85,29 @@ async function admit(options: RouterOptions, dispatched: Dispatched): Promise<{ 
   const { auth: _auth, ...input } = typeof raw === "object" && raw !== null ? (raw as Record<string, unknown>) : {};
   const parsed = row.input.safeParse(input);
   if (!parsed.success) throw new SessiondError("bad_request", { reason: reasonOf(parsed.error) });
-  options.throttle.called(row, grant);
   return { grant, input: parsed.data };
 }
 
 /** The gate's answer; who is refused too often is not looked at for a while. */
 async function recognise({ gate, throttle }: RouterOptions, { row, raw, connection, found }: Dispatched): Promise<Grant> {
-  throttle.mustMayTry(row, connection.peer);
+  throttle.mustMayTry(row, connection);
+  let grant: Grant;
   try {
-    const grant = await gate.authorize(row, raw, connection.peer, found);
-    if (grant.kind === "host" && grant.ends !== undefined) connection.endsWith(grant.ends);
-    return grant;
+    grant = await gate.authorize(row, raw, connection.peer, found);
   } catch (error) {
-    throw isSessiondError(error, "unauthenticated") ? throttle.failed(raw, connection.peer, error) : error;
+    const holder = holderOf(found);
+    if (holder === undefined) throw isSessiondError(error, "unauthenticated") ? throttle.failed(raw, connection, error) : error;
+    // Who is known and may not do this has made a call all the same.
+    throttle.recognised(row, connection, holder);
+    throw error;
   }
+  throttle.recognised(row, connection, holderOf(found));
+  if (grant.kind === "host" && grant.ends !== undefined) connection.endsWith(grant.ends);
+  return grant;
 }
+
+/** Whose calls are counted; the owner's are not. */
+const holderOf = ({ key, token }: Found): string | undefined => key ?? token;
 
 /** The session that a call names is not put to rest or deleted while the call is at work on it. */
 async function hold({ daemon }: RouterOptions, raw: unknown): Promise<() => void> {
@@ -117,7 +127,7 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
     grant = admitted.grant;
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
     // In the step in which the handler decides: other calls have had theirs since the gate.
-    if (grant.kind === "seat") grant.mustStand();
+    mustStand(grant);
     const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);
@@ -169,6 +179,11 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
   }
 }
 
+function mustStand(grant: Grant): void {
+  if (grant.kind === "seat") grant.mustStand();
+  if (grant.kind === "host") grant.reach.mustStand();
+}
+
 function passesDraining(row: Row, raw: unknown): boolean {
   if (row.kind === "query" || row.draining === true) return true;
   if (typeof row.draining !== "object") return false;
@@ -201,6 +216,7 @@ function streamFailed({ counters, report }: RouterOptions, error: unknown): TRPC
 
 function refused(options: RouterOptions, dispatched: Dispatched, grant: Grant | undefined, error: unknown, since: number): TRPCError {
   const known = toKnown(error, options.report);
+  if (known.code === "rate_limited") options.counters.throttle(String(known.detail["limit"]));
   note(options, dispatched, grant, known.code, since);
   return trpcError(known);
 }
@@ -256,8 +272,15 @@ function toKnown(error: unknown, report: (error: unknown) => void): SessiondErro
 const trpcError = (error: SessiondError): TRPCError => new TRPCError({ code: errorTable[error.code].trpc, message: error.message, cause: error });
 
 /** Errors that tRPC itself raises: an unknown path, a message that is no request. */
-function toSessiondError(error: TRPCError, path: string | undefined, { counters, report }: RouterOptions): SessiondError {
+function toSessiondError(error: TRPCError, path: string | undefined, connection: Connection | undefined, options: RouterOptions): SessiondError {
+  const { counters, report, throttle } = options;
   if (isSessiondError(error.cause)) return error.cause;
+  const tooMany = connection === undefined ? undefined : throttle.strayed(connection);
+  if (tooMany !== undefined) {
+    counters.called("unknown", tooMany.code);
+    counters.throttle(String(tooMany.detail["limit"]));
+    return tooMany;
+  }
   counters.called("unknown", error.code === "NOT_FOUND" ? "unknown_verb" : "bad_request");
   if (error.code === "NOT_FOUND") return new SessiondError("unknown_verb", { verb: /^[a-z_]{1,64}$/.test(path ?? "") ? path : "of that name" });
   if (error.code === "PARSE_ERROR" || error.code === "BAD_REQUEST" || error.code === "METHOD_NOT_SUPPORTED" || error.code === "UNPROCESSABLE_CONTENT")

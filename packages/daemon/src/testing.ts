@@ -26,6 +26,8 @@ export interface TestOptions extends Partial<Omit<Parts, "log">> {
   readonly root?: string;
   readonly limits?: Partial<Limits>;
   readonly startedBy?: "client" | "hand";
+  /** As `--listen`. */
+  readonly listen?: string;
   readonly model?: { readonly apiKey?: string; readonly baseURL?: string; readonly name?: string };
 }
 
@@ -47,13 +49,15 @@ export const linkInProcess = (over: Partial<Connection> = {}): Connection => ({
   ready: () => Promise.resolve(),
   enter: () => () => undefined,
   endsWith: () => undefined,
+  turnOut: () => undefined,
   ...over,
 });
 
 export async function startTestDaemon(options: TestOptions = {}): Promise<TestDaemon> {
   const root = options.root ?? (await testRoot());
   const bugs: unknown[] = [];
-  const config = readConfig(testEnv(root), options.startedBy === "client" ? ["--started-by", "client"] : []);
+  const words = [...(options.startedBy === "client" ? ["--started-by", "client"] : []), ...(options.listen === undefined ? [] : ["--listen", options.listen])];
+  const config = readConfig(testEnv(root), words);
   const { clock, disk, kinds } = options;
   const daemon = await startDaemon(
     { ...config, limits: { ...defaults, ...options.limits }, model: options.model ?? config.model },

@@ -30,6 +30,16 @@ export const limitTable = {
   calls_per_message_max: { value: 64, unit: "count", why: "a stock client sends all its subscriptions again as one message when it reconnects" },
   tcp_connections_max: { value: 256, unit: "count", why: "beside those of the unix socket, so that nobody out there takes the owner's" },
   connections_per_peer_max: { value: 64, unit: "count", why: "of the TCP ones, from one address: a person's editors, terminals and pages" },
+  refused_connections_max: {
+    value: 16,
+    unit: "count",
+    why: "TCP connections beyond a limit that are kept until they have been told so; further ones are cut without a word",
+  },
+  http_head_bytes_max: {
+    value: 16_384,
+    unit: "bytes",
+    why: "request line and headers: Node's own default; a client sends a few hundred bytes, a browser's cookies some thousand",
+  },
   newcomers_max: {
     value: 512,
     unit: "count",
@@ -38,18 +48,31 @@ export const limitTable = {
   hello_wait_ms: { value: 10_000, unit: "ms", why: "a socket that says nothing is not a client" },
   heartbeat_ms: { value: 15_000, unit: "ms", why: "a quiet link is probed this often, from both sides" },
   heartbeat_wait_ms: { value: 10_000, unit: "ms", why: "a peer that does not answer a probe within this is gone" },
-  // How often.
-  throttle_window_ms: { value: 60_000, unit: "ms", why: "limits named per_minute are counted in windows of this length" },
-  throttled_max: { value: 10_000, unit: "count", why: "whoever is counted in a window is kept in memory; beyond it the oldest count is dropped" },
+  // How often. So many at once, and as many again come back evenly over the window.
+  throttle_window_ms: {
+    value: 60_000,
+    unit: "ms",
+    why: "limits named per_minute: so many at once, and as many come back over this time, evenly; each refusal says when the next one has",
+  },
+  throttled_max: {
+    value: 10_000,
+    unit: "count",
+    why: "of each such limit, so many who have used some of it are remembered, a megabyte or two; beyond it those who used least are forgotten",
+  },
   failed_credentials_per_peer_per_minute_max: {
     value: 120,
     unit: "count",
-    why: "of one address over TCP, of one connection on the unix socket; a client with an old token fails once",
+    why: "of one connection; over TCP of one address (of IPv6 the first 64 bits) too; a client with an old token fails once, and does not repeat it",
   },
   failed_credentials_per_id_per_minute_max: {
     value: 120,
     unit: "count",
     why: "wrong secrets for one session or key, from wherever; the right one passes all the same",
+  },
+  open_calls_per_peer_per_minute_max: {
+    value: 6_000,
+    unit: "count",
+    why: "connections, pages, `hello` and what is no call over TCP, of one address: fifty new connections a second are more than programs there open, and the event loop is everybody's",
   },
   calls_per_token_per_minute_max: {
     value: 60_000,
@@ -65,6 +88,11 @@ export const limitTable = {
   window_frames_max: { value: 4_096, unit: "count", why: "the same bound for tiny frames" },
   socket_buffer_bytes_max: { value: 1_048_576, unit: "bytes", why: "above this a socket is full and is not read for" },
   stall_ms: { value: 30_000, unit: "ms", why: "a socket that takes nothing for this long is closed with slow_consumer" },
+  stall_bytes_min: {
+    value: 65_536,
+    unit: "bytes",
+    why: "who takes less than this within stall_ms, of more than a full buffer, takes nothing: two kilobytes a second",
+  },
   journal_pending_bytes_max: { value: 4_194_304, unit: "bytes", why: "an agent that outruns the disk waits here" },
   journal_line_bytes_max: { value: 4_194_304, unit: "bytes", why: "longer than any frame that schemas allow; a longer line is damage" },
   page_frames_max: { value: 512, unit: "count", why: "one page of session_data" },
@@ -110,6 +138,7 @@ export const limitTable = {
   unused_delete_ms: { value: 3_600_000, unit: "ms", why: "a session that never had a turn is gone an hour after its last seat left" },
   driver_request_ms: { value: 30_000, unit: "ms", why: "a driver who does not answer by then does not want to" },
   sessions_live_max: { value: 1_024, unit: "count", why: "each holds a descriptor; orphans by the hundred are a fault" },
+  sessions_live_of_keys_max: { value: 768, unit: "count", why: "with so many in memory none is opened that an API key started: the rest is the owner's" },
   seats_max: { value: 256, unit: "count", why: "200 viewers and room to reconnect" },
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
   credentials_idle_max: {
@@ -171,6 +200,11 @@ export const limitTable = {
   },
   processes_read_at_once: { value: 32, unit: "count", why: "a millisecond of reading /proc in one step; a machine may have thousands" },
   setpriv_wait_ms: { value: 2_000, unit: "ms", why: "asked once whether children can die with the daemon; without an answer they do not" },
+  sandbox_try_ms: {
+    value: 10_000,
+    unit: "ms",
+    why: "bubblewrap is tried before a sandbox is promised: milliseconds, and much more on a machine that is starved",
+  },
   // The model.
   model_idle_ms: { value: 120_000, unit: "ms", why: "a stream that says nothing for this long has failed" },
   model_retries_max: { value: 3, unit: "count", why: "429 and 5xx, with the server's own retry-after" },
@@ -191,6 +225,11 @@ export const limitTable = {
   goodbye_ms: { value: 2_000, unit: "ms", why: "seats and tokens end by themselves; a goodbye is worth this much waiting" },
   redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },
   // The house.
+  tls_expiry_warning_ms: {
+    value: 1_209_600_000,
+    unit: "ms",
+    why: "two weeks before its end a certificate is a problem in `status`: what renews it has failed",
+  },
   tls_look_ms: { value: 5_000, unit: "ms", why: "certificate and key are looked at this often; a renewed one is taken without a restart" },
   door_close_ms: { value: 1_000, unit: "ms", why: "connections that have not closed by then are cut at the end of a drain" },
   refusals_written_per_minute_max: { value: 60, unit: "count", why: "beyond it refusals are counted, not written singly" },

@@ -20,6 +20,7 @@ export type FindingKind =
   | "session_file"
   | "registry"
   | "rules_file"
+  | "keys_file"
   | "entry_differs"
   | "entry_without_folder"
   | "folder_without_entry"

@@ -59,4 +59,7 @@ export function readApiKey(key: unknown): string | null {
 /** True when a text has one of our secrets in it, or most of one: somebody put it into the wrong field. */
 export const holdsSecret = (text: string): boolean => /ssdh_[0-9A-Za-z]{16}|ssdk_key_|ssd_[vc]_ses_/.test(text);
 
+/** The text with none of our secrets in it: for what is written down or shown, wherever it is from. */
+export const withoutSecrets = (text: string): string => text.replace(/(ssdh_|ssdk_key_|ssd_[vc]_ses_)[0-9A-Za-z_]+/g, "$1…");
+
 export const isHostKey = (key: unknown): key is string => typeof key === "string" && hostKeyPattern.test(key) && intact(key);

@@ -1,10 +1,11 @@
-import { formatApiKey, limits, readApiKey, schemas, SessiondError, type KeyId, type KeyRecord, type Limits, type Scope } from "@sessiond/shared";
+import { setMaxListeners } from "node:events";
+import { formatApiKey, readApiKey, schemas, SessiondError, type KeyId, type KeyRecord, type Limits, type Scope } from "@sessiond/shared";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { mintId, mintTokenSecret } from "../ids.ts";
 import { hashSecret, sameHash } from "../keys.ts";
 import type { DurableStore } from "./durable-store.ts";
-import { isWithin } from "./workdir.ts";
+import type { Reach } from "./reach.ts";
 
 /**
  * `keys.json`: the API keys, for callers who are not the owner. Of a secret it holds the hash. A key lives
@@ -14,8 +15,10 @@ import { isWithin } from "./workdir.ts";
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const storedKey = z.strictObject({ ...schemas.keyRecord.shape, hash, hash_before: hash.optional() });
 type StoredKey = z.infer<typeof storedKey>;
-export const keysFile = z.strictObject({ version: z.literal(1), keys: z.array(storedKey).max(limits.keys_max) });
+export const keysFile = z.strictObject({ version: z.literal(1), keys: z.array(storedKey) });
 export type KeysFile = z.infer<typeof keysFile>;
+
+const never = Number.POSITIVE_INFINITY;
 
 export type KeyEndCause = "revoked" | "expired";
 
@@ -24,17 +27,20 @@ export interface LiveKey {
   readonly record: KeyRecord;
   /** Aborts, with `token_ended` as its reason, when this very secret ends. */
   readonly ends: AbortSignal;
+  /** Whether it has not ended yet: by the clock, which may be ahead of `ends`. */
+  stands(): boolean;
 }
 
 export interface CreateOptions {
   readonly name: string;
   readonly scopes: readonly Scope[];
-  /** Real paths. */
+  /** Real paths, within those of who makes it. */
   readonly roots: readonly string[];
   readonly ttlMs?: number | undefined;
-  /** Who makes it, where that is a key. */
-  readonly parent?: KeyId | undefined;
 }
+
+/** Who asks for a change. It waits its turn for the file, and what it was asked with may have ended by then. */
+type Asker = Pick<Reach, "keyId" | "mustStand">;
 
 export interface ApiKeysOptions {
   readonly store: DurableStore<KeysFile>;
@@ -52,12 +58,12 @@ export class ApiKeys {
   /** By the hash of the secret that is held on to. */
   readonly #held = new Map<string, AbortController>();
   #look: (() => void) | null = null;
-  /** Those whose end was told. */
-  readonly #told = new Set<KeyId>();
+  /** Those that lived at the last look. */
+  #living: ReadonlySet<KeyId> = new Set();
+  #closed = false;
 
   constructor(options: ApiKeysOptions) {
     this.#options = options;
-    for (const key of this.#keys) if (!this.#alive(key)) this.#told.add(key.key_id);
     this.#watch();
   }
 
@@ -65,12 +71,13 @@ export class ApiKeys {
   verify(secret: unknown): LiveKey | null {
     const keyId = readApiKey(secret);
     if (keyId === null || typeof secret !== "string") return null;
-    const key = this.#find(keyId);
-    if (key === undefined || !this.#alive(key)) return null;
     const shown = hashSecret(secret);
-    if (!this.#hashes(key).some((each) => sameHash(each, shown))) return null;
+    const key = this.#behind(keyId, shown);
+    if (key === undefined) return null;
+    // Its end was told already, and then the machine's clock was set back.
+    if (!this.#living.has(keyId)) this.#watch();
     this.#use(key);
-    return { record: this.#public(key), ends: this.#hold(shown) };
+    return { record: this.#public(key), ends: this.#hold(shown), stands: () => this.#behind(keyId, shown) !== undefined };
   }
 
   /** False also for one that was deleted: what hangs on it has ended. */
@@ -92,17 +99,17 @@ export class ApiKeys {
 
   /**
    * @returns the secret, which exists nowhere else from then on, and the record
-   * @throws SessiondError unauthenticated (the maker has ended), role_too_small and workdir_invalid (more than the maker has), limit_reached, storage_failed
+   * @throws SessiondError unauthenticated, role_too_small (more than the maker may), limit_reached, storage_failed
    */
-  async create({ name, scopes, roots, ttlMs, parent }: CreateOptions): Promise<{ key: string; record: KeyRecord }> {
+  async create({ name, scopes, roots, ttlMs }: CreateOptions, by: Asker): Promise<{ key: string; record: KeyRecord }> {
     const { store, clock, limits: bounds } = this.#options;
     const keyId = mintId("key");
     const key = formatApiKey(keyId, mintTokenSecret());
     const now = clock.now();
     await store.update((file) => {
-      const maker = parent === undefined ? undefined : file.keys.find((held) => held.key_id === parent);
-      if (parent !== undefined && (maker === undefined || !this.#alive(maker))) throw new SessiondError("unauthenticated");
-      if (maker !== undefined) mustNotExceed(maker, scopes, roots);
+      by.mustStand();
+      const maker = file.keys.find((held) => held.key_id === by.keyId);
+      if (maker !== undefined) mustNotExceed(maker, scopes);
       if (file.keys.length >= bounds.keys_max) throw new SessiondError("limit_reached", { limit: "keys_max", value: bounds.keys_max, unit: "keys" });
       const ends = [ttlMs === undefined ? undefined : now + ttlMs, maker?.expires_at].filter((end) => end !== undefined);
       file.keys.push({
@@ -113,7 +120,7 @@ export class ApiKeys {
         created_at: now,
         last_used_at: null,
         hash: hashSecret(key),
-        ...(parent !== undefined && { parent }),
+        ...(maker !== undefined && { parent: maker.key_id }),
         ...(ends.length > 0 && { expires_at: Math.min(...ends) }),
       });
     });
@@ -121,11 +128,12 @@ export class ApiKeys {
     return { key, record: this.#public(this.#mustFind(keyId)) };
   }
 
-  /** Another secret; the one before counts for `overlapMs` more, and an earlier one not at all. @throws SessiondError not_found, storage_failed */
-  async rotate(keyId: KeyId, overlapMs: number): Promise<{ key: string; record: KeyRecord }> {
+  /** Another secret; the one before counts for `overlapMs` more, and an earlier one not at all. @throws SessiondError unauthenticated, not_found, storage_failed */
+  async rotate(keyId: KeyId, overlapMs: number, by: Asker): Promise<{ key: string; record: KeyRecord }> {
     const key = formatApiKey(keyId, mintTokenSecret());
     const now = this.#options.clock.now();
     await this.#options.store.update((file) => {
+      by.mustStand();
       const stored = file.keys.find((held) => held.key_id === keyId);
       if (stored === undefined || !this.#alive(stored)) throw new SessiondError("not_found", { what: "key that is live" });
       delete stored.hash_before;
@@ -138,23 +146,28 @@ export class ApiKeys {
     return { key, record: this.#public(this.#mustFind(keyId)) };
   }
 
-  /** @returns ids of the key and of those it made, all ended now; a repeat gets the same. @throws SessiondError not_found, storage_failed */
-  async revoke(keyId: KeyId): Promise<KeyId[]> {
+  /** @returns ids of the key and of those it made, all ended now; a repeat gets the same. @throws SessiondError unauthenticated, not_found, storage_failed */
+  async revoke(keyId: KeyId, by: Asker): Promise<KeyId[]> {
     this.#mustFind(keyId);
-    const gone = this.#keys.filter((key) => this.descends(key.key_id, keyId)).map((key) => key.key_id);
     const now = this.#options.clock.now();
+    let gone: StoredKey[] = [];
+    // In the step that writes: one that it makes meanwhile has its turn before this, and goes too.
     await this.#options.store.update((file) => {
-      for (const key of file.keys) if (gone.includes(key.key_id)) key.revoked_at ??= now;
+      by.mustStand();
+      gone = file.keys.filter((key) => this.descends(key.key_id, keyId));
+      for (const key of gone) key.revoked_at ??= now;
     });
     this.#watch();
-    return gone;
+    return gone.map((key) => key.key_id);
   }
 
-  /** Forget a key that was revoked, and with it those that it made. @throws SessiondError not_found, conflict, storage_failed */
-  async delete(keyId: KeyId): Promise<void> {
+  /** Forget a key that was revoked, and with it those that it made. @throws SessiondError unauthenticated, not_found, conflict, storage_failed */
+  async delete(keyId: KeyId, by: Asker): Promise<void> {
     if (this.#mustFind(keyId).revoked_at === undefined) throw new SessiondError("conflict", { reason: "the key has not been revoked; revoke it first" });
-    const gone = new Set(this.#keys.filter((key) => this.descends(key.key_id, keyId)).map((key) => key.key_id));
-    await this.#options.store.update((file) => void (file.keys = file.keys.filter((key) => !gone.has(key.key_id))));
+    await this.#options.store.update((file) => {
+      by.mustStand();
+      file.keys = file.keys.filter((key) => !this.descends(key.key_id, keyId));
+    });
   }
 
   /** Best effort, and at the end: without it, last use is forgotten at a restart. */
@@ -173,8 +186,8 @@ export class ApiKeys {
 
   /** No timer is left. */
   close(): void {
+    this.#closed = true;
     this.#look?.();
-    this.#look = null;
   }
 
   get #keys(): readonly StoredKey[] {
@@ -185,17 +198,21 @@ export class ApiKeys {
     return this.#keys.find((key) => key.key_id === keyId);
   }
 
+  /** The live key of which this is the hash of a secret that counts. */
+  #behind(keyId: KeyId, shown: string): StoredKey | undefined {
+    const key = this.#find(keyId);
+    return key !== undefined && this.#alive(key) && this.#hashes(key).some((each) => sameHash(each, shown)) ? key : undefined;
+  }
+
   #mustFind(keyId: KeyId): StoredKey {
     const key = this.#find(keyId);
     if (key === undefined) throw new SessiondError("not_found", { what: "key" });
     return key;
   }
 
-  #alive(key: StoredKey): boolean {
-    if (key.revoked_at !== undefined || (key.expires_at !== undefined && key.expires_at <= this.#options.clock.now())) return false;
-    if (key.parent === undefined) return true;
-    const parent = this.#find(key.parent);
-    return parent !== undefined && this.#alive(parent);
+  /** Those that it was made by live as long: a key ends with its maker in the file itself. */
+  #alive({ revoked_at: revokedAt, expires_at: expiresAt = never }: StoredKey): boolean {
+    return revokedAt === undefined && expiresAt > this.#options.clock.now();
   }
 
   /** Hashes of the secrets that count now, of a key that is alive. */
@@ -211,8 +228,11 @@ export class ApiKeys {
     void this.writeUse().finally(() => (this.#writingUse = false));
   }
 
+  /** One for each secret, which ends with it: never more than there are secrets that count. */
   #hold(shown: string): AbortSignal {
     const held = this.#held.get(shown) ?? new AbortController();
+    // Of as many connections as there may be.
+    setMaxListeners(0, held.signal);
     this.#held.set(shown, held);
     return held.signal;
   }
@@ -221,31 +241,33 @@ export class ApiKeys {
   #watch(): void {
     const { clock, limits: bounds, onEnded } = this.#options;
     this.#look?.();
-    this.#look = null;
     const alive = this.#keys.filter((key) => this.#alive(key));
-    const ended = this.#keys.filter((key) => !alive.includes(key) && !this.#told.has(key.key_id));
-    for (const { key_id: keyId } of ended) this.#told.add(keyId);
-    const count = new Set(alive.flatMap((key) => this.#hashes(key)));
-    for (const [shown, held] of this.#held) {
-      if (count.has(shown)) continue;
-      this.#held.delete(shown);
-      const expired = ended.some((key) => key.revoked_at === undefined && [key.hash, key.hash_before].includes(shown));
-      held.abort(new SessiondError("token_ended", { cause: expired ? "expired" : "revoked" }));
+    const before = this.#living;
+    this.#living = new Set(alive.map((key) => key.key_id));
+    const ended = this.#keys.filter((key) => before.has(key.key_id) && !this.#living.has(key.key_id));
+    for (const cause of ["revoked", "expired"] as const) {
+      const its = ended.filter((key) => endOf(key) === cause);
+      if (its.length === 0) continue;
+      for (const { hash: current, hash_before: former } of its) for (const shown of [current, former]) this.#letGo(shown, cause);
+      onEnded(
+        its.map((key) => key.key_id),
+        cause,
+      );
     }
-    const [revoked, expired] = [ended.filter((key) => key.revoked_at !== undefined), ended.filter((key) => key.revoked_at === undefined)];
-    for (const [keys, cause] of [
-      [revoked, "revoked"],
-      [expired, "expired"],
-    ] as const)
-      if (keys.length > 0)
-        onEnded(
-          keys.map((key) => key.key_id),
-          cause,
-        );
+    // Those of keys that live, after a rotation.
+    const count = new Set(alive.flatMap((key) => this.#hashes(key)));
+    for (const shown of [...this.#held.keys()]) if (!count.has(shown)) this.#letGo(shown, "revoked");
+    if (this.#closed) return;
     const now = clock.now();
-    const next = Math.min(...alive.flatMap((key) => [key.expires_at, key.overlap_ends_at].filter((end) => end !== undefined && end > now) as number[]));
+    const next = Math.min(...alive.flatMap((key) => [key.expires_at ?? never, key.overlap_ends_at ?? never]).filter((end) => end > now));
     // The machine's clock may be set, or have slept, meanwhile.
-    if (next !== Number.POSITIVE_INFINITY) this.#look = clock.after(Math.min(next - now, bounds.clock_look_ms), () => this.#watch());
+    if (next !== never) this.#look = clock.after(Math.min(next - now, bounds.clock_look_ms), () => this.#watch());
+  }
+
+  #letGo(shown: string | undefined, cause: KeyEndCause): void {
+    if (shown === undefined) return;
+    this.#held.get(shown)?.abort(new SessiondError("token_ended", { cause }));
+    this.#held.delete(shown);
   }
 
   #public({ hash: _hash, hash_before: _before, ...record }: StoredKey): KeyRecord {
@@ -254,10 +276,11 @@ export class ApiKeys {
   }
 }
 
-/** @throws SessiondError role_too_small, workdir_invalid */
-function mustNotExceed(maker: StoredKey, scopes: readonly Scope[], roots: readonly string[]): void {
+/** Of one that has ended; whoever revokes a key says so of those that it made. */
+const endOf = (key: StoredKey): KeyEndCause => (key.revoked_at === undefined ? "expired" : "revoked");
+
+/** @throws SessiondError role_too_small */
+function mustNotExceed(maker: StoredKey, scopes: readonly Scope[]): void {
   const missing = scopes.find((scope) => !maker.scopes.includes(scope));
   if (missing !== undefined) throw new SessiondError("role_too_small", { needs: `the scope ${missing}` });
-  if (!roots.every((root) => maker.roots.some((own) => isWithin(root, own))))
-    throw new SessiondError("workdir_invalid", { reason: "it lies outside the roots of the key that asks" });
 }

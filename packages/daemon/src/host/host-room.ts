@@ -93,6 +93,8 @@ export class HostRoom {
    * Cost: a number a reader; memory does not grow with readers, fast or slow.
    */
   async *watch(filter: WatchFilter, cursor: string | undefined, { signal, ready }: Reader): AsyncGenerator<WatchOutput> {
+    // Its credential may have ended on the way here: then there is no list for it either.
+    if (signal.reason instanceof SessiondError) throw signal.reason;
     const refused = cursor === undefined ? null : this.#judge(cursor);
     let after = this.#head;
     if (cursor !== undefined && refused === null) {

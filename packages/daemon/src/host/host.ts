@@ -1,4 +1,14 @@
-import { isSessiondError, SessiondError, type Actor, type HostEvent, type KeyId, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
+import {
+  isSessiondError,
+  SessiondError,
+  type Actor,
+  type HostEvent,
+  type KeyId,
+  type Limits,
+  type Sandbox,
+  type SessionId,
+  type SessionListing,
+} from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
 import { Session } from "../session/session.ts";
@@ -36,6 +46,8 @@ export interface HostOptions {
   keyIsLive(keyId: KeyId): boolean;
   /** Names that the configuration adds to the variables that may go with a start. */
   readonly envAllow: readonly string[];
+  /** In what commands run where a start does not say. */
+  readonly defaultSandbox: Sandbox;
   report(error: unknown): void;
   /** What it did by itself, for the daemon's log. */
   note(what: string, about: Readonly<Record<string, unknown>>): void;
@@ -325,8 +337,8 @@ export class Host {
    */
   async open(entry: RegistryEntry): Promise<{ session: Session; log: SessionLog; damage: string }> {
     const { clock, limits, kinds, report } = this.options;
-    if (this.#awake.size + this.#opening.size >= limits.sessions_live_max)
-      throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
+    const limit = entry.key_id === undefined ? "sessions_live_max" : "sessions_live_of_keys_max";
+    if (this.#awake.size + this.#opening.size >= limits[limit]) throw new SessiondError("limit_reached", { limit, value: limits[limit], unit: "sessions" });
     this.#opening.add(entry.id);
     const { file, log, damage } = await this.#openFiles(entry).catch((error: unknown) => {
       this.#opening.delete(entry.id);

@@ -13,13 +13,15 @@ export interface Reach {
   sees(session: Pick<RegistryEntry, "workdir" | "key_id">): boolean;
   /** Itself, and what it made: the keys that it may see and change. */
   governs(keyId: KeyId): boolean;
+  /** Looks once more, after a wait: the credential may have ended. @throws SessiondError unauthenticated */
+  mustStand(): void;
 }
 
-export const everywhere: Reach = { roots: null, sees: () => true, governs: () => true };
+export const everywhere: Reach = { roots: null, sees: () => true, governs: () => true, mustStand: () => undefined };
 
-export const reachOfKey = (keyId: KeyId, roots: readonly string[], governs: (other: KeyId) => boolean): Reach => ({
+export const reachOfKey = (keyId: KeyId, roots: readonly string[], of: Pick<Reach, "governs" | "mustStand">): Reach => ({
   keyId,
   roots,
-  governs,
   sees: ({ workdir, key_id: starter }) => starter === keyId || roots.some((root) => isWithin(workdir, root)),
+  ...of,
 });

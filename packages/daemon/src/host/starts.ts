@@ -26,15 +26,17 @@ type Started = VerbOutput<"start_session">;
 type LifeOptions = Pick<VerbParsed<"start_session">, "agent" | "model" | "title" | "policy" | "sandbox" | "env">;
 type Env = Readonly<Record<string, string>>;
 type Chosen = Pick<LifeOptions, "title" | "policy" | "sandbox"> & { readonly agent: string; readonly model: string };
-/** Who asked, as the token will say. */
-interface ForToken {
+/** Who asked, and as what the token is for. */
+interface Asker {
   readonly label: string;
-  readonly keyId: KeyId | undefined;
+  readonly reach: Reach;
 }
 type Minted = Awaited<ReturnType<Tokens["mint"]>>;
 
 export class Starts {
   readonly #host: Host;
+  /** Sessions that are being made: they take up room already. */
+  readonly #making = new Map<SessionId, KeyId>();
 
   constructor(host: Host) {
     this.#host = host;
@@ -46,8 +48,8 @@ export class Starts {
     const workdir = await resolveWorkdir(input.workdir, this.#host.options.workdirs, reach);
     return this.#host.serial.run(`workdir ${workdir}`, async () => {
       const entry = this.#host.options.registry.stableOf(workdir);
-      if (entry === undefined) return this.#create(workdir, input, { stable: true, keyId: reach.keyId });
-      return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, { label: "start", keyId: reach.keyId }));
+      if (entry === undefined) return this.#create(workdir, input, { stable: true, reach });
+      return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, { label: "start", reach }));
     });
   }
 
@@ -57,15 +59,22 @@ export class Starts {
       throw new SessiondError("bad_request", { reason: "give either workdir or session_id" });
     this.#mustAllow(input.env);
     const workdir = input.workdir === undefined ? undefined : await resolveWorkdir(input.workdir, this.#host.options.workdirs, reach);
+    await this.#mustLieWithin(input.session_id, reach);
     return this.#host.serial.run(`request ${input.request_id}`, async () => {
       const known = this.#host.options.registry.byRequest(input.request_id, reach.keyId);
       const entry = input.session_id === undefined ? known : this.#host.entry(input.session_id);
       if (known !== undefined && (entry?.id !== known.id || (workdir !== undefined && workdir !== known.workdir)))
         throw new SessiondError("conflict", { reason: "this request_id started another session" });
-      if (entry !== undefined) return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, { label: input.request_id, keyId: reach.keyId }));
+      if (entry !== undefined) return this.#host.serial.run(entry.id, () => this.#startOrJoin(entry, input, { label: input.request_id, reach }));
       if (workdir === undefined) throw new SessiondError("not_found", { what: "session" });
-      return this.#create(workdir, input, { stable: false, requestId: input.request_id, keyId: reach.keyId });
+      return this.#create(workdir, input, { stable: false, requestId: input.request_id, reach });
     });
+  }
+
+  /** A directory may be another than it was: a link by now, out of the roots of who asks. @throws SessiondError workdir_invalid */
+  async #mustLieWithin(sessionId: SessionId | undefined, reach: Reach): Promise<void> {
+    const entry = reach.roots === null || sessionId === undefined ? undefined : this.#host.entry(sessionId);
+    if (entry !== undefined) await resolveWorkdir(entry.workdir, this.#host.options.workdirs, reach);
   }
 
   /** @throws SessiondError bad_request with the variable's name and why, never its value */
@@ -81,12 +90,16 @@ export class Starts {
     }
   }
 
-  /** @throws SessiondError limit_reached */
-  #mustHaveRoom(keyId: KeyId | undefined): void {
+  /** @returns gives the place back, which the registry knows of by then. @throws SessiondError limit_reached */
+  #takeRoom(id: SessionId, keyId: KeyId | undefined): () => void {
+    if (keyId === undefined) return () => undefined;
     const { sessions_per_key_max } = this.#host.options.limits;
-    const own = keyId === undefined ? 0 : this.#host.options.registry.all().filter((entry) => entry.key_id === keyId && !entry.stopped).length;
-    if (own >= sessions_per_key_max)
+    const own = this.#host.options.registry.all().filter((entry) => entry.key_id === keyId && !entry.stopped && !this.#making.has(entry.id)).length;
+    const making = [...this.#making.values()].filter((maker) => maker === keyId).length;
+    if (own + making >= sessions_per_key_max)
       throw new SessiondError("limit_reached", { limit: "sessions_per_key_max", value: sessions_per_key_max, unit: "sessions; stop one" });
+    this.#making.set(id, keyId);
+    return () => void this.#making.delete(id);
   }
 
   /** @throws SessiondError model_unknown; unsupported when its commands cannot have the sandbox that was asked for: they never run without */
@@ -105,8 +118,8 @@ export class Starts {
   }
 
   /** Directory, journal, session.json, first frame, then the registry entry: until that is on disk nothing has happened. */
-  async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string; keyId: KeyId | undefined }): Promise<Started> {
-    this.#mustHaveRoom(kind.keyId);
+  async #create(workdir: string, options: LifeOptions, kind: { stable: boolean; requestId?: string; reach: Reach }): Promise<Started> {
+    const { keyId } = kind.reach;
     const chosen = await this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
     const { clock } = this.#host.options;
@@ -118,9 +131,10 @@ export class Starts {
       stopped: false,
       created_at: clock.now(),
       ...(kind.requestId !== undefined && { request_id: kind.requestId }),
-      ...(kind.keyId !== undefined && { key_id: kind.keyId }),
+      ...(keyId !== undefined && { key_id: keyId }),
     };
-    const made = this.#make(entry, chosen, options.env);
+    const leave = this.#takeRoom(entry.id, keyId);
+    const made = this.#make(entry, chosen, kind.reach, options.env).finally(leave);
     // A daemon that drains waits for it, as for every other opening.
     const session = await this.#host.opens(
       entry.id,
@@ -130,7 +144,7 @@ export class Starts {
     return { session: session.info(), token, token_id: record.token_id, created: true, differs: [] };
   }
 
-  async #make(entry: RegistryEntry, chosen: Chosen, env: Env = {}): Promise<{ session: Session; minted: Minted }> {
+  async #make(entry: RegistryEntry, chosen: Chosen, reach: Reach, env: Env = {}): Promise<{ session: Session; minted: Minted }> {
     const { store, registry } = this.#host.options;
     let opened: Session | null = null;
     let committing = false;
@@ -141,6 +155,7 @@ export class Starts {
       await file.update((data) => void (data.env = { ...env }));
       const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start", keyId: entry.key_id });
       await log.durable(session.begin(entry.workdir, chosen));
+      reach.mustStand();
       committing = true;
       await registry.add(entry);
       this.#host.adopt(session);
@@ -166,7 +181,8 @@ export class Starts {
   }
 
   /** A stopped session begins its next life; another is joined as it is. */
-  async #startOrJoin(entry: RegistryEntry, options: LifeOptions, { label: tokenLabel, keyId }: ForToken): Promise<Started> {
+  async #startOrJoin(entry: RegistryEntry, options: LifeOptions, { label: tokenLabel, reach }: Asker): Promise<Started> {
+    const { keyId } = reach;
     // Its journal has one writer, and the registry may be behind it until then.
     await this.#host.settled(entry.id);
     const ended = this.#host.inMemory(entry.id);
@@ -177,12 +193,12 @@ export class Starts {
     if (current === undefined) throw new SessiondError("not_found", { what: "session" });
     let begins = current.stopped;
     const session = begins
-      ? await this.#begin(current, options)
+      ? await this.#begin(current, options, reach)
       : await this.#host.session(current.id).catch((error: unknown) => {
           // So its journal says, which knows better than the registry.
           if (!isSessiondError(error, "session_stopped")) throw error;
           begins = true;
-          return this.#begin(this.#host.entry(entry.id) ?? current, options);
+          return this.#begin(this.#host.entry(entry.id) ?? current, options, reach);
         });
     const { tokens, file } = await this.#host.credentials.of(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
@@ -197,11 +213,12 @@ export class Starts {
     return { session: info, token: minted.token, token_id: minted.record.token_id, created: begins || (unseen.length > 0 && tokenLabel !== "start"), differs };
   }
 
-  #begin(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
-    return this.#host.opens(entry.id, this.#nextLife(entry, options));
+  async #begin(entry: RegistryEntry, options: LifeOptions, reach: Reach): Promise<Session> {
+    const leave = this.#takeRoom(entry.id, entry.key_id === reach.keyId ? reach.keyId : undefined);
+    return this.#host.opens(entry.id, this.#nextLife(entry, options, reach).finally(leave));
   }
 
-  async #nextLife(entry: RegistryEntry, options: LifeOptions): Promise<Session> {
+  async #nextLife(entry: RegistryEntry, options: LifeOptions, reach: Reach): Promise<Session> {
     const chosen = await this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
     const { session, log, damage } = await this.#host.open(entry);
@@ -210,6 +227,7 @@ export class Starts {
       if (!session.live) {
         const { file } = await this.#host.credentials.of(entry);
         await file.update((data) => void (data.env = { ...options.env }));
+        reach.mustStand();
         session.begin(entry.workdir, chosen, entry.life);
       }
       session.recover(damage);

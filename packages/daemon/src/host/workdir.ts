@@ -20,7 +20,8 @@ export interface WorkdirRules {
 export const isWithin = (path: string, directory: string): boolean =>
   path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
 
-const outsideKey = "it lies outside the roots of this key";
+/** Whether something lies outside its roots is not told to the holder of a key, so this is said of all that is not within. */
+const outsideKey = "there is no such directory within the roots of this key";
 
 const invalid = (reason: string): SessiondError => new SessiondError("workdir_invalid", { reason });
 
@@ -31,9 +32,7 @@ const invalid = (reason: string): SessiondError => new SessiondError("workdir_in
 export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: Pick<Reach, "roots">): Promise<string> {
   if (!isAbsolute(path)) throw invalid("it must be an absolute path");
   if (path.includes("\0") || Buffer.byteLength(path) > limits.workdir_bytes_max) throw invalid("it is not a path");
-  // By its name first: whether something lies outside its roots is not told to the holder of a key.
-  if (!withinRoots(resolve(path), reach)) throw invalid(outsideKey);
-  const real = await realOf(path);
+  const real = await realWithin(path, reach);
   if (!(await stat(real)).isDirectory()) throw invalid("it is a file, not a directory");
   try {
     await access(real, constants.R_OK | constants.X_OK);
@@ -45,22 +44,26 @@ export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: P
   for (const own of rules.own) if (isWithin(real, await existing(own))) throw invalid("it belongs to sessiond itself");
   const roots = await Promise.all(rules.roots.map(existing));
   if (roots.length > 0 && !roots.some((root) => isWithin(real, root))) throw invalid("it lies outside the configured roots");
-  if (!withinRoots(real, reach)) throw invalid(outsideKey);
   return real;
 }
 
 /** A directory that an API key is bound to, by who may do so within `reach`. @returns the real path @throws SessiondError workdir_invalid */
 export async function resolveRoot(path: string, reach: Pick<Reach, "roots">): Promise<string> {
   if (!isAbsolute(path) || path.includes("\0")) throw invalid("a root must be an absolute path");
-  if (!withinRoots(resolve(path), reach)) throw invalid(outsideKey);
-  const real = await realOf(path);
+  const real = await realWithin(path, reach);
   if (!(await stat(real)).isDirectory()) throw invalid("a root must be a directory");
-  if (!withinRoots(real, reach)) throw invalid(outsideKey);
   return real;
 }
 
-/** Of a key's directories, which are real paths already. */
-const withinRoots = (real: string, { roots }: Pick<Reach, "roots">): boolean => roots === null || roots.some((root) => isWithin(real, root));
+/** By its name first, without looking: a link, or `..`, may lead out of a key's roots, which are real paths. */
+async function realWithin(path: string, { roots }: Pick<Reach, "roots">): Promise<string> {
+  if (roots === null) return realOf(path);
+  const named = resolve(path);
+  const isInside = (each: string | null): boolean => each !== null && roots.some((root) => isWithin(each, root));
+  const real = isInside(named) ? await realpath(named).catch(() => null) : null;
+  if (real === null || !isInside(real)) throw invalid(outsideKey);
+  return real;
+}
 
 async function realOf(path: string): Promise<string> {
   try {

@@ -4,5 +4,5 @@ import type { Handler } from "./verb.ts";
 export const createKey: Handler<"create_key"> = async ({ input, grant, daemon }) => {
   const { name, scopes, ttl_ms: ttlMs } = input;
   const roots = await Promise.all(input.roots.map((root) => resolveRoot(root, grant.reach)));
-  return daemon.keys.create({ name, scopes, roots, ttlMs, parent: grant.reach.keyId });
+  return daemon.keys.create({ name, scopes, roots, ttlMs }, grant.reach);
 };
