@@ -80,7 +80,7 @@ function linkModules(dir, to) {
 function mend(mutant, dir, baseline) {
   for (const [, path] of readFileSync(mutant.patch, "utf8").matchAll(/^[+-]{3} [ab]\/(\S+)/gm)) {
     rmSync(join(dir, path), { force: true });
-    if (existsSync(join(root, path))) cpSync(join(root, path), join(dir, path));
+    if (existsSync(join(baseline, path))) cpSync(join(baseline, path), join(dir, path));
   }
   if (mutant.build) copyBundles(dir, baseline);
 }
@@ -207,8 +207,7 @@ async function main(scratch) {
 async function report(mutant, dir, broken) {
   const begun = performance.now();
   const reason = broken.get(mutant.test);
-  const { verdict, why } =
-    reason === undefined ? await tryMutant(mutant, dir) : { verdict: "broken", why: `${mutant.test} fails without it: ${reason}` };
+  const { verdict, why } = reason === undefined ? await tryMutant(mutant, dir) : { verdict: "broken", why: `${mutant.test} fails without it: ${reason}` };
   counts[verdict]++;
   const line = `${verdict} ${mutant.name} (${((performance.now() - begun) / 1000).toFixed(1)} s)${why ? `: ${why.replaceAll("\n", "\n    ")}` : ""}`;
   console.log(line);
