@@ -2,10 +2,13 @@ import { spawn } from "node:child_process";
 import { nanoid } from "nanoid";
 import { afterAll, afterEach, expect, test as anywhere, vi } from "vitest";
 import { reapOrphans, spawnMarked, type MarkedChild } from "../../packages/daemon/src/agents/children.ts";
+import { HeldDirectory } from "../../packages/daemon/src/agents/openai/held-directory.ts";
 import { SandboxMaker } from "../../packages/daemon/src/agents/openai/sandbox.ts";
+import { systemProgramDirs } from "../../packages/daemon/src/system-program.ts";
 import { AgentDriver, type DrivenTurn, type DriverOptions } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
 import { eventually } from "../support/eventually.ts";
+import { isAlive } from "../support/processes.ts";
 import { endWorkers, hard, hardNames, isUp, nobodyWorksIn, prepare, type HardName } from "../support/hard-children.ts";
 import { bubblewrapWorks, freshDir } from "../support/sandboxed.ts";
 
@@ -91,13 +94,14 @@ test("B39 a command in a sandbox is told to end, and has time for it, before it 
 test("B39 a sandbox dies with whoever started it, and all that is in it", async () => {
   const directory = workdir();
   const env = { PATH: process.env["PATH"] ?? "" };
-  const maker = new SandboxMaker({ childEnv: env, home: "/root", forbiddenDirs: [] });
-  const { words } = await maker.enclosure({ workdir: directory, sandbox: "no_network", env, mark: `${ins}.boot.call` });
-  const starts = `require("node:child_process").spawn(process.argv[1], process.argv.slice(2), { detached: true, stdio: ["ignore", "ignore", "ignore", "ignore", "ignore"] })`;
+  const maker = new SandboxMaker({ childEnv: env, home: "/root", forbiddenDirs: [], programDirs: systemProgramDirs });
+  const held = await HeldDirectory.open(directory);
+  const { words, descriptors } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: `${ins}.boot.call` });
+  const starts = `require("node:child_process").spawn(process.argv[1], process.argv.slice(2), { detached: true, stdio: [...Array(5).fill("ignore"), ...${JSON.stringify(descriptors.map((_, index) => 5 + index))}] })`;
   // As it stands in the daemon, but for what is read from descriptors.
   const fixed = words.filter((word, index) => !["--args", "--info-fd"].includes(word) && !["--args", "--info-fd"].includes(words[index - 1] ?? ""));
   const parent = spawn(process.execPath, ["-e", starts, ...fixed, "/bin/sh", "-c", "setsid env -i sh -c 'touch up; exec sleep 300' & sleep 300"], {
-    stdio: "ignore",
+    stdio: [...Array.from({ length: 5 }, () => "ignore" as const), ...descriptors],
   });
   await eventually("it is up", () => isUp(directory));
   parent.kill("SIGKILL");
@@ -111,10 +115,12 @@ async function left(command: string, boot: string, without: readonly string[] = 
   const env = { PATH: process.env["PATH"] ?? "" };
   const directory = workdir();
   const mark = `${ins}.${boot}.call`;
-  const maker = new SandboxMaker({ childEnv: env, home: "/root", forbiddenDirs: [] });
-  const { words, fed } = await maker.enclosure({ workdir: directory, sandbox: "no_network", env, mark });
-  const enclosure = { words: words.filter((word) => !without.includes(word)), fed };
-  const child = spawnMarked({ command, cwd: directory, env, mark, prefix: [], enclosure });
+  const maker = new SandboxMaker({ childEnv: env, home: "/root", forbiddenDirs: [], programDirs: systemProgramDirs });
+  const held = await HeldDirectory.open(directory);
+  const { words, release, ...given } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark });
+  const enclosure = { ...given, words: words.filter((word) => !without.includes(word)) };
+  const child = spawnMarked({ command, cwd: "/", env, mark, prefix: [], enclosure });
+  await Promise.all([held.close(), release()]);
   child.stdout.resume();
   child.stderr.resume();
   await eventually("it is up", () => isUp(directory));
@@ -141,6 +147,22 @@ test("B39 a sandbox that does not die with its holder, and shows no mark, is end
   ]);
   await child.end(50);
   expect(await nobodyWorksIn(child.workdir)).toBe(true);
+});
+
+test("B39 a number that is another's by the time it is heard of is not taken for the sandbox's first process, and lives", async () => {
+  const stranger = spawn("sleep", ["300"], { stdio: "ignore" });
+  const directory = workdir();
+  const tells = `echo '{ "child-pid": ${stranger.pid} }' >&4; exec "$@"`;
+  const enclosure = { words: ["/bin/sh", "-c", tells, "sh"], fed: "", descriptors: [] };
+  const child = spawnMarked({ command: "touch up; echo up; exec sleep 300", cwd: directory, env: {}, mark: `${ins}.boot.call`, prefix: [], enclosure });
+  child.stderr.resume();
+  await new Promise((resolve) => child.stdout.once("data", resolve));
+  await eventually("it is up", () => isUp(directory));
+  await child.end(50);
+  expect(await nobodyWorksIn(directory)).toBe(true);
+  expect([stranger.exitCode, stranger.signalCode]).toEqual([null, null]);
+  expect(isAlive(stranger.pid ?? 0)).toBe(true);
+  stranger.kill("SIGKILL");
 });
 
 afterAll(() =>

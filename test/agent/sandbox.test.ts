@@ -3,7 +3,9 @@ import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync,
 import { createServer, type Server } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { afterAll, afterEach, expect, test as anywhere, vi } from "vitest";
+import { HeldDirectory } from "../../packages/daemon/src/agents/openai/held-directory.ts";
 import { SandboxMaker } from "../../packages/daemon/src/agents/openai/sandbox.ts";
+import { systemProgramDirs } from "../../packages/daemon/src/system-program.ts";
 import { AgentDriver } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
 import { bubblewrapWorks, connectsTo, freshDir, inside, tries } from "../support/sandboxed.ts";
@@ -160,6 +162,34 @@ test("B46 a program directory that holds the daemon's shows it empty, and a work
   expect((await inside("true", { ...options, workdir: "/" })).end).toContain("root of the file system");
 });
 
+test("B46 a key of the daemon's that lies elsewhere is read neither in a sandbox nor by a file tool, nor moved or linked, wherever it lies", async () => {
+  const place = house();
+  const keys = ["opt/bin/tls.pem", "home/project/plain.pem", "home/project/deep/er/model.key"];
+  for (const dir of ["opt/bin", "home/project/deep/er"]) mkdirSync(place.at(dir), { recursive: true });
+  for (const key of keys) writeFileSync(place.at(key), "THE-SECRET");
+  symlinkSync(place.at("opt/bin/tls.pem"), join(place.workdir, "to.pem"));
+  // As a configuration may name it.
+  symlinkSync(place.at("home/project/deep/er/model.key"), place.at("named.key"));
+  const secretFiles = [place.at("opt/bin/tls.pem"), place.at("home/project/plain.pem"), place.at("named.key"), place.at("never/there.key")];
+  const options = { ...place, secretFiles, childEnv: { ...place.childEnv, PATH: `${place.at("opt/bin")}:${place.childEnv.PATH}` } };
+  const driver = new AgentDriver({ ...options, sandbox: "no_network" });
+  const read = ["plain.pem", "deep/er/model.key", "to.pem"].flatMap((path) => [`read ${path}`, `write ${path}: x`, `edit ${path}: THE-SECRET => x`]);
+  const turn = driver.prompt(`${read.join(" then ")} then search SECRET`);
+  await turn.ended;
+  await driver.agent.close();
+  expect(
+    turn.results.map(({ status, result }) => `${status}: ${result}`).filter((said) => !/^failed: .*(belongs to sessiond itself|lies outside)/.test(said)),
+  ).toEqual([expect.stringMatching(/^completed: No match in \d files\.$/)]);
+  const seen = ["plain.pem", "deep/er/model.key", "to.pem", place.at("opt/bin/tls.pem")];
+  const tried = seen.map((path) => `cat ${path}; cp ${path} mine; ln -L ${path} mine; mv ${path} mine; (echo x > ${path}); rm -f ${path}`);
+  const { output } = await inside(`ls ${place.at("opt/bin")}; ${tried.join("; ")}; mv deep stolen; mv deep/er stolen; cat stolen/er/model.key mine`, options);
+  expect(output).toMatch(/^tls\.pem\n/);
+  expect(output).not.toContain("THE-SECRET");
+  for (const key of keys) expect(readFileSync(place.at(key), "utf8"), key).toBe("THE-SECRET");
+  expect(existsSync(join(place.workdir, "mine")) && readFileSync(join(place.workdir, "mine"), "utf8")).not.toBe("THE-SECRET");
+  expect(existsSync(place.at("never"))).toBe(false);
+});
+
 // --- Processes ------------------------------------------------------------------------------------------------
 
 test("B46 a command sees, signals and traces no process but its own, and bubblewrap has no environment and no words that tell one", async () => {
@@ -234,12 +264,15 @@ anywhere.skipIf(!bubblewrapWorks || process.getuid?.() !== 0)(
     const nobody = 65_534;
     chownSync(workdir, nobody, nobody);
     const env = { PATH: "/usr/bin:/bin" };
-    const maker = new SandboxMaker({ childEnv: env, home: "/nowhere/home", forbiddenDirs: [] });
-    const { words } = await maker.enclosure({ workdir, sandbox: "no_network", env, mark: "ins.boot.call" });
+    const maker = new SandboxMaker({ childEnv: env, home: "/nowhere/home", forbiddenDirs: [], programDirs: systemProgramDirs });
+    const held = await HeldDirectory.open(workdir);
+    const { words, descriptors, release } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: "ins.boot.call" });
     const tried = Object.values(escapes).map((command) => `(${command}) 2>/dev/null`);
     const [file = "", ...args] = words.slice(0, words.indexOf("--info-fd"));
     const script = `id -u; ${tried.join("; ")}; touch made`;
-    const { stdout } = spawnSync(file, [...args, "--", "/bin/sh", "-c", script], { env: {}, uid: nobody, gid: nobody, encoding: "utf8" });
+    const stdio = ["ignore" as const, "pipe" as const, "pipe" as const, "ignore" as const, "ignore" as const, ...descriptors];
+    const { stdout } = spawnSync(file, [...args, "--", "/bin/sh", "-c", script], { env: {}, uid: nobody, gid: nobody, encoding: "utf8", stdio });
+    await Promise.all([held.close(), release()]);
     expect(stdout).toBe(`${nobody}\n`);
     expect(statSync(join(workdir, "made")).uid).toBe(nobody);
   },

@@ -74,6 +74,7 @@ test("2: a key that cannot be meant is told in one line, and nothing is made or 
     ["create", "x", "--scope", "sessions:list", "--root", "/nowhere", "--out", file("none.key")],
     ["create", "x", "--scope", "sessions:list", "--root", project, "--expires", "soon"],
     ["create", "x", "--scope", "sessions:list", "--root", project, "--out", file("no/such/place")],
+    ["create", "x", "--scope", "sessions:list", "--root", project, "--root", "project", "--url", url, "--api-key-file", file("no.key")],
     ["rotate", "key_nobody"],
     ["revoke", "ssdk_key_x"],
     ["revoke", "key_"],
@@ -85,6 +86,7 @@ test("2: a key that cannot be meant is told in one line, and nothing is made or 
     expect(stderr).toMatch(/^sessiond: [^\n]+[.!?]\n$/);
     expect(stderr).not.toContain("ssdk_");
   }
+  expect(ended.find(({ args }) => args.includes("--url"))?.stderr).toContain("--root project: over --url a root is a directory on the daemon's machine");
   expect(existsSync(file("none.key"))).toBe(false);
   expect((await owner.run(owner.root, "key", "ls", "--json")).stdout).toBe(before);
 });
@@ -267,6 +269,19 @@ test("B42 status shows where it listens; up --listen says so where a daemon runs
       stderr: expect.stringContaining("listens on its socket alone") as string,
     });
     expect((await other.run(other.root, "status")).stdout).not.toContain("tcp");
+    // Where another program has the port there is a daemon all the same.
+    await other.run(other.root, "down");
+    for (const _again of [1, 2])
+      expect(await other.run(other.root, "up", "--listen", `127.0.0.1:${port}`)).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringMatching(
+          new RegExp(
+            `^sessiond: The daemon runs, pid \\d+, on its socket alone: .*another program listens on 127.0.0.1:${port}\\. What helps: end that program`,
+          ),
+        ) as string,
+      });
+    expect((await other.run(other.root, "doctor")).stdout).toContain(`another program listens on 127.0.0.1:${port}`);
   } finally {
     await other.close();
   }

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, expect, test as anywhere, vi } from "vitest";
 import { CommandHouse } from "../support/command.ts";
 import { bubblewrapWorks } from "../support/sandboxed.ts";
@@ -23,6 +25,21 @@ test("B46 run --sandbox begins a life in it, the question says so, info tells, a
   await house.run(cwd, "stop");
   expect((await house.run(cwd, "run", "--sandbox", "off", "say hi")).code).toBe(0);
   expect((await house.run(cwd, "info")).stdout).toMatch(/^sandbox +off: commands run as the account that owns the daemon$/m);
+});
+
+test("B46 run --sandbox is no part of a life without one: it begins the next where nothing was done in that, and else says what to do", async () => {
+  const cwd = house.workdir("late");
+  expect((await house.run(cwd, "send", "--sandbox", "off", "say hi")).code).toBe(0);
+  expect((await house.run(cwd, "wait")).code).toBe(0);
+  const late = await house.run(cwd, "run", "--sandbox", "no_network", "run touch ran");
+  expect(late.code).toBe(2);
+  expect(late.stderr).toContain("This session's life began with sandbox off and keeps it. `sessiond stop` ends that life");
+  expect(existsSync(join(cwd, "ran"))).toBe(false);
+  const unused = house.workdir("unused");
+  const host = await house.host();
+  await host.sessionForWorkdir(unused, { model: "practice", sandbox: "off" });
+  expect((await house.run(unused, "run", "--sandbox", "no_network", "say hi")).code).toBe(0);
+  expect((await house.run(unused, "info")).stdout).toMatch(/^sandbox +no_network/m);
 });
 
 test("B46 send --sandbox too; what is none is refused with those that are", async () => {

@@ -78,3 +78,19 @@ test("B4 calls under way at once are all repeated, and a refusal of another kind
   expect(socket.requests.size).toBe(0);
   await host.close();
 });
+
+test("B4 after a rotation the next call goes by another link: the daemon closes the one on which the old key was used, and a call that is never repeated would be lost with it", async () => {
+  await using peer = await WirePeer.listen();
+  const { host, socket, put } = await held(peer);
+  const rotating = host.rotateHostKey();
+  const asked = await socket.requests.next();
+  put(`${keys[1]}\n`);
+  asked.answer({ file: "host-key" });
+  expect(await rotating).toEqual({ file: "host-key" });
+  const listing = host.listSessions();
+  const next = await Promise.race([peer.sockets.next(), socket.requests.next().then(() => "the same link" as const)]);
+  if (next === "the same link") return expect.unreachable(next);
+  (await next.requests.next()).answer({ sessions: [], next: null });
+  await listing;
+  await host.close();
+});

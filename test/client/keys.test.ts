@@ -217,3 +217,38 @@ test(
     }
   },
 );
+
+test(
+  "B4 B21 while the host key is rotated again and again, a watch takes up where it was, a seat on a token notices nothing, and calls that are never repeated are made on another link",
+  { timeout: 60_000 },
+  async () => {
+    await using editor = await home.connect({ autoStart: false });
+    const session = await editor.sessionForWorkdir(workdir("rotating"));
+    const seat = await session.attach({ as: "driver" });
+    let breaks = 0;
+    const leave = seat.onChange(() => (breaks += seat.connection === "live" ? 0 : 1));
+    const watch = editor.observe().watch();
+    while (!watch.listed) await watch.changed();
+    const seen: string[] = [];
+    const rotations = amount(3, 10);
+    for (let at = 0; at < rotations; at++) {
+      // Who rotates has used the old key on its own link: that is left behind before the daemon closes it.
+      const told = (async () => {
+        while (watch.connection === "live") await watch.changed();
+        while (watch.connection === "reconnecting") await watch.changed();
+      })();
+      await owner.rotateHostKey();
+      seen.push((await owner.createKey({ name: `after ${at}`, scopes: ["sessions:list"], roots: [home.workdir] })).record.key_id);
+      await told;
+      expect(watch.connection).toBe("live");
+      const title = `turn ${at}`;
+      await seat.configure({ title });
+      while (watch.sessions.get(session.id)?.title !== title) await watch.changed();
+    }
+    expect(new Set(seen).size).toBe(rotations);
+    expect([breaks, seat.connection]).toEqual([0, "live"]);
+    leave();
+    watch.close();
+    await seat.detach();
+  },
+);

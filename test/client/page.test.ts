@@ -21,7 +21,9 @@ test("B2 a page's handle goes to its address alone and shows the API key in its 
 });
 
 test("a page without a WebSocket, or to whose address nobody answers, is told so", async () => {
-  expect((await failure(connectTo({ url: "ws://127.0.0.1:1", apiKey }))).code).toBe("daemon_unreachable");
+  const { code, message } = await failure(connectTo({ url: "ws://127.0.0.1:1", apiKey }));
+  // Nobody can start a daemon from a page.
+  expect([code, message]).toEqual(["daemon_unreachable", expect.stringMatching(/reached\. See on its machine whether it runs and listens there/) as string]);
   vi.stubGlobal("WebSocket", undefined);
   expect((await failure(connectTo({ url: "ws://127.0.0.1:1", apiKey }))).message).toContain("@sessiond/client/node");
 });

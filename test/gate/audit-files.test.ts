@@ -23,7 +23,7 @@ const opened = (): Audit => new Audit(path, systemClock, { ...limits, audit_byte
 
 /** A line that says which it is. */
 async function write(audit: Audit, number: number): Promise<void> {
-  audit.record({ verb: "stop", outcome: "ok", ms: number }, false);
+  audit.record({ verb: "stop", outcome: "ok", ms: number }, "act");
   await audit.flush();
 }
 

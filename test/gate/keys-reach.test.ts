@@ -114,7 +114,6 @@ describe("sessions", () => {
       ["mint_token", { right: "view", label: "l" }],
       ["list_tokens", {}],
       ["revoke_token", { token_id: foreign.token_id }],
-      ["interrupt", { turn_id: idOf("trn", "t") }],
       ["stop", {}],
       ["start_session", { request_id: idOf("req", "A") }],
       ["list_agents", {}],
@@ -260,5 +259,31 @@ describe("how many", () => {
     expect(await outcomeOf(startById(first, "Y"))).toBe("ok");
     await revokeKey(daemon, two);
     expect(await outcomeOf(startNew(inside, "W", two.auth))).toBe("unauthenticated");
+  });
+
+  test("B7 a life counts for whoever began it: the next of an owner's session for the key, the next of a key's session for the owner; after a restart too", async () => {
+    await restart({ limits: { sessions_per_key_max: 1 } });
+    const { auth } = await inKey();
+    const [first, second] = [idIn(await startNew(inside, "A")), idIn(await startNew(inside, "B"))];
+    for (const session_id of [first, second]) await daemon.call("stop", { session_id }, owner());
+    expect(await outcomeOf(startById(first, "C", auth))).toBe("ok");
+    await restart({ limits: { sessions_per_key_max: 1 } });
+    expect(await Promise.all([startById(second, "D", auth), startNew(inside, "E", auth)].map(outcomeOf))).toEqual(["limit_reached", "limit_reached"]);
+    await daemon.call("stop", { session_id: first }, owner());
+    expect(await outcomeOf(startById(first, "F"))).toBe("ok");
+    const own = idIn(await startNew(inside, "G", auth));
+    await daemon.call("stop", { session_id: own }, auth);
+    expect(await outcomeOf(startById(own, "H"))).toBe("ok");
+    expect(await outcomeOf(startById(second, "I", auth))).toBe("ok");
+  });
+
+  test("B7 the places that are the owner's are not taken by a key that begins lives of his sessions", async () => {
+    await restart({ limits: { sessions_live_of_keys_max: 1 } });
+    const { auth } = await inKey();
+    const [first, second] = [idIn(await startNew(inside, "A")), idIn(await startNew(inside, "B"))];
+    for (const session_id of [first, second]) await daemon.call("stop", { session_id }, owner());
+    expect(await outcomeOf(startById(first, "C", auth))).toBe("ok");
+    await expect(startById(second, "D", auth)).rejects.toMatchObject({ code: "limit_reached", detail: { limit: "sessions_live_of_keys_max" } });
+    expect(await outcomeOf(startById(second, "D"))).toBe("ok");
   });
 });

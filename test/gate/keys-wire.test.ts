@@ -2,8 +2,10 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { symlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Auth } from "@sessiond/shared";
+import { setImmediate as turn } from "node:timers/promises";
+import { limits, type Auth } from "@sessiond/shared";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import WebSocket from "ws";
 import { removeRoot, startTestDaemon, type TestDaemon } from "../../packages/daemon/src/testing.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { at, hostAuth, idOf, makeWorkdir, seatSecretOf, tcpDoor } from "../support/gate-world.ts";
@@ -151,7 +153,46 @@ for (const door of ["unix", "tcp"] as const) {
   });
 }
 
+test("B4 a peer that does not take its leave when its key ends is cut, and keeps no place", async () => {
+  const made = await makeKey(daemon);
+  const deaf = new WebSocket(`ws+unix://${daemon.socketPath}:/`);
+  await new Promise((resolve) => deaf.once("open", resolve));
+  deaf.send(JSON.stringify({ id: 1, method: "query", params: { path: "list_sessions", input: { auth: made.auth } } }));
+  await new Promise((resolve) => deaf.once("message", resolve));
+  deaf.pause();
+  await revokeKey(daemon, made);
+  for (let turns = 0; turns < 10; turns++) await turn();
+  clock.advance(limits.heartbeat_wait_ms - 1);
+  for (let turns = 0; turns < 10; turns++) await turn();
+  expect(daemon.door.connections).toBe(1);
+  clock.advance(1);
+  await expect.poll(() => daemon.door.connections, { timeout: 5_000 }).toBe(0);
+  deaf.terminate();
+});
+
 describe("the host key", () => {
+  test("B4 rotated: what was opened with the one before ends, its watch having said why and who asked having been answered; what was opened with others stays", async () => {
+    const dial = async (): Promise<RawSocket> => {
+      const socket = await RawSocket.open(daemon.socketPath);
+      sockets.push(socket);
+      return socket;
+    };
+    const [called, watching, stranger, late] = [await dial(), await dial(), await dial(), await dial()];
+    const [made, old] = [await makeKey(daemon), owner()];
+    const ask = (socket: RawSocket, kind: string, verb: string, auth: Auth) => socket.call(kind, verb, JSON.stringify({ auth }));
+    await ask(stranger, "query", "list_sessions", made.auth);
+    await ask(watching, "subscription", "watch_sessions", old);
+    const next = watching.next();
+    const { data, error } = await ask(called, "mutation", "rotate_host_key", old);
+    expect([data, error]).toEqual([{ file: at(daemon, "host-key") }, undefined]);
+    expect((await next).error).toMatchObject({ data: { code: "token_ended", detail: { cause: "revoked" } } });
+    expect(await Promise.all([called.closed, watching.closed])).toEqual([ended, ended]);
+    expect((await ask(late, "query", "list_sessions", old)).error?.data.code).toBe("unauthenticated");
+    const now = { host_key: readFileSync(at(daemon, "host-key"), "utf8").trim() };
+    expect((await ask(stranger, "query", "list_sessions", made.auth)).error).toBeUndefined();
+    expect((await ask(late, "query", "list_sessions", now)).error).toBeUndefined();
+  });
+
   test("B1 over TCP it opens nothing, beside whatever else, and says so as to anybody", async () => {
     const made = await makeKey(daemon);
     const socket = await RawSocket.open(tcp);

@@ -94,15 +94,87 @@ describe("what a key is", () => {
     await restart();
     expect(await recordOf(made)).toMatchObject({ last_used_at: used });
   });
+});
 
-  test("B4 as many as the limit says, those that have ended included; deleting one makes room", async () => {
-    await restart({ limits: { keys_max: 2 } });
-    const [first] = [await makeKey(daemon), await makeKey(daemon)];
-    await expect(makeKey(daemon)).rejects.toMatchObject({ code: "limit_reached", detail: { limit: "keys_max", value: 2 } });
-    await revokeKey(daemon, first);
+describe("how many there are", () => {
+  const ids = async () => (await records()).map(({ key_id }) => key_id);
+  const refusal = (limit: string, value: number) =>
+    expect.objectContaining({
+      code: "limit_reached",
+      detail: expect.objectContaining({ limit, value, unit: "keys" }),
+      message: expect.stringMatching(/`sessiond key ls`.*`sessiond key revoke`/),
+    });
+
+  test("B4 B7 as many live as the limit says; those that have ended are kept until a new one needs the place, and go in the order of their ends", async () => {
+    await restart({ limits: { keys_max: 4 } });
+    const made = [await makeKey(daemon), await makeKey(daemon, { ttl_ms: 1.5 * minute }), await makeKey(daemon), await makeKey(daemon)] as const;
+    await expect(makeKey(daemon)).rejects.toEqual(refusal("keys_max", 4));
+    expect(await ids()).toEqual(made.map(({ id }) => id));
+    clock.advance(minute);
+    await revokeKey(daemon, made[3]);
+    clock.advance(minute);
+    await revokeKey(daemon, made[0]);
+    // The one that expired was made before the others ended, and ended between them.
+    expect(await ids()).toEqual(made.map(({ id }) => id));
+    const left = [];
+    for (let each = 0; each < 3; each++) {
+      await makeKey(daemon);
+      left.push(made.filter(({ id }) => keysOnDisk(daemon).keys.some(({ key_id }) => key_id === id)).map(({ id }) => made.findIndex((one) => one.id === id)));
+    }
+    expect(left).toEqual([[0, 1, 2], [0, 2], [2]]);
     expect(await outcomeOf(makeKey(daemon))).toBe("limit_reached");
-    await daemon.call("delete_key", { key_id: first.id }, owner());
+    expect(await opens(daemon, made[2].auth)).toBe("ok");
+  });
+
+  test("B4 B7 keys that keys made have a part of the places, at whatever remove, and push out none but their like: the owner always has room", async () => {
+    await restart({ limits: { keys_max: 5, keys_of_keys_max: 2 } });
+    const revoked = await makeKey(daemon);
+    await revokeKey(daemon, revoked);
+    const maker = await makeKey(daemon, { scopes: ["keys:admin"] });
+    const byKey = (by: MadeKey) => makeKey(daemon, { by: by.auth, scopes: ["keys:admin"] });
+    const child = await byKey(maker);
+    const grandchild = await byKey(child);
+    for (const by of [maker, child, grandchild]) await expect(byKey(by)).rejects.toEqual(refusal("keys_of_keys_max", 2));
+    // One that was revoked goes for the next, and no other that has ended.
+    await revokeKey(daemon, grandchild, maker.auth);
+    const next = await byKey(maker);
+    expect(await ids()).toEqual([revoked.id, maker.id, child.id, next.id]);
+    const own = await makeKey(daemon);
+    await expect(byKey(maker)).rejects.toEqual(refusal("keys_of_keys_max", 2));
+    await revokeKey(daemon, next);
+    expect(await ids()).toEqual([revoked.id, maker.id, child.id, next.id, own.id]);
+    const again = await makeKey(daemon);
+    expect(await ids()).toEqual([maker.id, child.id, next.id, own.id, again.id]);
+    // Ended with what it made, it goes with it.
+    await revokeKey(daemon, maker);
+    const last = await makeKey(daemon);
+    expect(await ids()).toEqual([own.id, again.id, last.id]);
+    expect(daemon.bugs).toEqual([]);
+  });
+
+  test("B4 B7 where they have fewer places still, because the owner's keys take the rest, keys push out none of the owner's", async () => {
+    await restart({ limits: { keys_max: 3, keys_of_keys_max: 2 } });
+    const [maker, ended] = [await makeKey(daemon), await makeKey(daemon)];
+    await revokeKey(daemon, ended);
+    await makeKey(daemon, { by: maker.auth });
+    await expect(makeKey(daemon, { by: maker.auth })).rejects.toEqual(refusal("keys_max", 3));
+    expect(await ids()).toContain(ended.id);
     expect(await outcomeOf(makeKey(daemon))).toBe("ok");
+  });
+
+  test("B4 one that ended this very moment is forgotten only when all that hung on it has been told", async () => {
+    await restart({ limits: { keys_max: 1 } });
+    const made = await makeKey(daemon, { ttl_ms: minute });
+    const { session, token } = await startIn(made.auth);
+    const { session_id } = session;
+    const seat = await hold(daemon, { session_id, role: "viewer" }, { token, seat_secret: seatSecretOf("A") });
+    const stream = await watch(made.auth);
+    // No timer has told of it.
+    clock.jump(minute);
+    await makeKey(daemon);
+    expect(await recordOf(made)).toBeUndefined();
+    expect((await daemon.call("session_info", { session_id }, owner())).seats).toEqual([]);
+    for (const { ended } of [seat, stream]) expect(await ended).toEqual(ends("expired"));
   });
 });
 
@@ -178,6 +250,21 @@ describe("how it ends", () => {
       expect((await daemon.call("session_info", { session_id }, owner())).seats.map(({ label }) => label).sort()).toEqual(["E", "F"]);
       for (const stream of [...left, staying]) stream.close();
       expect(daemon.bugs).toEqual([]);
+    });
+
+  for (const [cause, end] of [
+    ["revoked", (key: MadeKey) => revokeKey(daemon, key)],
+    ["expired", async () => clock.advance(10 * minute)],
+  ] as const)
+    test(`B4 a stream that comes a moment later, on a token of a key that was ${cause}, is told that, and so is one on a child of it`, async () => {
+      const made = await makeKey(daemon, { ttl_ms: 10 * minute });
+      const { session, token_id, token } = await startIn(made.auth);
+      const { session_id } = session;
+      const child = await mint(session_id, { token }, "view");
+      await end(made);
+      const entry = daemon.host.entry(session_id);
+      const { tokens } = await daemon.host.credentials.of(entry ?? expect.fail("it is there"));
+      for (const id of [token_id, child.record.token_id]) expect(tokens.stream(id).signal.reason).toEqual(ends(cause));
     });
 
   test("B4 what it held stays ended after a restart, and the tokens with it", async () => {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { formatApiKey, formatHostKey, formatToken, SessiondError, withoutSecrets } from "@sessiond/shared";
+import { formatApiKey, formatHostKey, formatToken, limits, SessiondError, withoutSecrets } from "@sessiond/shared";
 import { openLog } from "../../packages/daemon/src/log.ts";
 import { idOf } from "../support/gate-world.ts";
 import { leaksIn } from "../support/secret-search.ts";
@@ -36,6 +36,20 @@ test("B2 whatever an error or a fact says, no secret of ours and no model key st
   for (const line of lines) JSON.parse(line);
   expect(text).toContain("Request failed");
   expect(leaksIn(secrets, { log: text })).toEqual([]);
+});
+
+test("B2 B41 a key that is empty or of a few letters hides nothing, and whatever a key looks like each line stays one that says the same", () => {
+  for (const key of ["", "0", "none", ":", '":"', '","msg":', '"level":30', "\\u001b[0m\\n", "listening\n"]) {
+    const path = join(dir, `log ${Buffer.from(key).toString("hex")}`);
+    const log = openLog(path, 1_000_000, [key]);
+    log.info("listening", { port: 700, none: null });
+    log.error("could not", new Error(`it said ${key} twice: ${key}`));
+    const lines = readFileSync(path, "utf8").trimEnd().split("\n");
+    expect(lines).toHaveLength(2);
+    const [first, second] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(first).toMatchObject({ level: 30, port: 700, none: null, msg: "listening" });
+    expect(second?.["stack"]).toContain(key.length < limits.secret_chars_min ? `it said ${key} twice` : "it said … twice: …");
+  }
 });
 
 test("B2 where a secret was, the text around it stays as it was", () => {

@@ -265,6 +265,23 @@ describe("keys", () => {
     expect(one.count("unauthenticated")).toBe(most + 20);
     expect(new Set(one.told.map(({ text }) => text)).size).toBe(1);
   });
+
+  test("B1 B7 a right key, or the owner's, where only a token will do is refused as any credential is, and was no guess; beside a wrong token it is one", async () => {
+    const { session_id, token } = await begin({ limits: { [perPeer]: 5 } });
+    const right = [{ api_key: await keyOf("k") }, hostAuth(daemon)];
+    const one = await guesser();
+    for (const auth of right) one.say("authorize", { session_id, auth }, 20, 10);
+    one.say("authorize", { session_id, auth: { token } }, 1);
+    await one.until(41);
+    expect([one.count("unauthenticated"), one.count("ok")]).toEqual([40, 1]);
+    expect(new Set(one.told.filter(({ code }) => code !== "ok").map(({ text }) => text)).size).toBe(1);
+    for (const auth of right) {
+      const other = await guesser();
+      other.say("authorize", { session_id, auth: { ...auth, token: "no token" } }, 6, 6);
+      await other.until(6);
+      expect([other.count("unauthenticated"), other.count("rate_limited")]).toEqual([5, 1]);
+    }
+  });
 });
 
 describe("a stream, and the library", () => {

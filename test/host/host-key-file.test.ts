@@ -38,10 +38,17 @@ test.each([true, false])(
     await placed;
     const after = read();
     expect(after).not.toBe(before);
-    expect([before, after, `${after.slice(0, -1)}x`].map((each) => key.matches(each))).toEqual([true, true, false]);
+    expect([before, after, `${after.slice(0, -1)}x`].map((each) => key.verify(each) !== null)).toEqual([true, true, false]);
+    const held = [before, after].map((each) => key.verify(each));
     goOn();
     expect(await rotating).toBe(synced);
     // Also where the sync failed: what lies there is what can be read.
-    expect([before, after].map((each) => key.matches(each))).toEqual([false, true]);
+    expect([before, after].map((each) => key.verify(each) !== null)).toEqual([false, true]);
+    // Whoever holds on to the one that ended is told so, and why.
+    expect(held.map((each) => [each?.ends.aborted, each?.stands()])).toEqual([
+      [true, false],
+      [false, true],
+    ]);
+    expect(held[0]?.ends.reason).toMatchObject({ code: "token_ended", detail: { cause: "revoked" } });
   },
 );

@@ -127,12 +127,74 @@ describe("nothing that a key asked for happens after its revocation was acknowle
     const waits = new Promise<void>((resolve) => (goOn = resolve));
     // As long as its opening lasts, the gate waits for it.
     daemon.host.settled = async (id) => (await waits, settled(id));
-    const stopped = outcomeOf(daemon.call("stop", { session_id }, made.auth));
+    const late = [daemon.call("stop", { session_id }, made.auth), daemon.call("list_tokens", { session_id }, made.auth)].map(outcomeOf);
     await revokeKey(daemon, made);
     goOn();
-    expect(await stopped).toBe("unauthenticated");
+    expect(await Promise.all(late)).toEqual(["unauthenticated", "unauthenticated"]);
     expect(await listed()).toMatchObject([{ life_state: "live" }]);
   });
+
+  /** The daemon waits in this step of the host until told to go on; `reached` resolves when a call is there. */
+  function waitingIn(step: "stop" | "session"): { reached: Promise<void>; goOn: () => void } {
+    let reach = (): void => undefined;
+    let goOn = (): void => undefined;
+    const reached = new Promise<void>((resolve) => (reach = resolve));
+    const waits = new Promise<void>((resolve) => (goOn = resolve));
+    const { host } = daemon;
+    if (step === "session") {
+      const session = host.session.bind(host);
+      host.session = async (...args) => (reach(), await waits, session(...args));
+    } else {
+      const stop = host.stop.bind(host);
+      host.stop = (...args) => {
+        // Its turn comes behind this.
+        void host.serial.run(args[0], () => waits);
+        reach();
+        return stop(...args);
+      };
+    }
+    return { reached, goOn };
+  }
+
+  for (const [verb, step] of [
+    ["stop", "stop"],
+    ["stop_workdir_session", "stop"],
+    ["interrupt", "session"],
+    ["forget_rule", "session"],
+  ] as const)
+    for (const who of ["a key", "a secret that is rotated out", "a token", "a child of a token"] as const) {
+      // A session's rules and turns are no business of a key's, and a directory's session none of a token's.
+      if (who.includes("token") ? verb === "stop_workdir_session" : verb === "forget_rule" || verb === "interrupt") continue;
+      test(`B4 ${verb} by ${who} that ends while the call waits for its turn: it is refused, and the session works on`, async () => {
+        const { session } = await daemon.call("start_or_get_for_workdir", { workdir, model: "practice" }, owner());
+        const { session_id } = session;
+        const made = await makeKey(daemon);
+        const given = await daemon.call("mint_token", { session_id, right: "control", label: "given" }, owner());
+        const child = await daemon.call("mint_token", { session_id, right: "control", label: "child" }, { token: given.token });
+        const by: Auth = who === "a token" ? { token: given.token } : who === "a child of a token" ? { token: child.token } : made.auth;
+        const ending = {
+          "a key": () => revokeKey(daemon, made),
+          "a secret that is rotated out": () => rotateKey(daemon, made),
+          "a token": () => daemon.call("revoke_token", { session_id, token_id: given.record.token_id }, owner()),
+          "a child of a token": () => daemon.call("revoke_token", { session_id, token_id: given.record.token_id }, owner()),
+        };
+        const asking = {
+          stop: () => daemon.call("stop", { session_id }, by),
+          stop_workdir_session: () => daemon.call("stop_workdir_session", { workdir }, by),
+          interrupt: () => daemon.call("interrupt", { session_id, turn_id: idOf("trn", "T") }, by),
+          forget_rule: () => daemon.call("forget_rule", { session_id, rule_id: idOf("rul", "R") }, by),
+        };
+        const { reached, goOn } = waitingIn(step);
+        const asked = outcomeOf(asking[verb]());
+        // One that the gate refuses never comes there.
+        await Promise.race([reached, asked]);
+        await ending[who]();
+        goOn();
+        expect(await asked).toBe("unauthenticated");
+        expect((await daemon.call("session_info", { session_id }, owner())).life_state).toBe("live");
+        expect(daemon.bugs).toEqual([]);
+      });
+    }
 
   test("B4 a stream that was opened beside the revocation ends too", async () => {
     const made = await makeKey(daemon);

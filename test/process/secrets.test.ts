@@ -247,7 +247,7 @@ test("B2 after a full run no secret is in anything that daemon, children and com
   printed.push({ what: "attach --view", outcome: await looking.done });
   await command("attach", "--token-file", join(given, "token"));
   await dumped("first life", "by itself");
-  for (const prompt of ["files", "400", "401", "404", "429", "500", "midway"]) await command("run", "--approve", prompt);
+  for (const prompt of ["files", "401", ...["500", "400", "404", "429"].slice(0, amount(1, 4)), "midway"]) await command("run", "--approve", prompt);
   const ours = secrets.filter(({ text }) => text.startsWith("ssd"));
   for (const { text } of ours) await misplaced(text, { session_id, auth: owner });
   for (const { text } of ours.filter(({ name }) => ["control token", "host key", "API key"].slice(0, amount(1, 3)).includes(name))) await mistyped(text);
@@ -325,6 +325,53 @@ test("B2 a tool finds the model's key neither in its arguments and environment n
     await small.close();
   }
 });
+
+test(
+  "B2 a daemon in the foreground leaves nobody beside it who still holds the model's key: neither it nor who started it shows it to a tool",
+  { timeout: 120_000 },
+  async () => {
+    const small = new CommandHouse();
+    const key = random("sk-front");
+    try {
+      small.env["OPENAI_API_KEY"] = key;
+      const front = small.start(small.root, ["up", "--foreground"]);
+      delete small.env["OPENAI_API_KEY"];
+      await expect.poll(async () => (await small.run(small.root, "status", "--json")).code, { timeout: 60_000 }).toBe(0);
+      const look =
+        "run p=$$; while [ $p -gt 1 ]; do tr '\\0' '\\n' < /proc/$p/environ; tr '\\0' ' ' < /proc/$p/cmdline; p=$(sed -n 's/^PPid:[[:space:]]*//p' /proc/$p/status); done; echo so''far";
+      const { code, stderr } = await small.run(small.workdir("w"), "run", "--approve", look);
+      expect([code, stderr]).toEqual([0, expect.stringContaining("sofar") as string]);
+      expect(stderr).toContain("up --foreground");
+      expect(leaksIn([{ name: "key", text: key }], { told: stderr })).toEqual([]);
+      front.signal("SIGINT");
+      expect((await front.done).code).toBe(0);
+    } finally {
+      await small.close();
+    }
+  },
+);
+
+test(
+  "B2 where the system lets nobody wipe what a process was started with, the status says that the model's key stands there",
+  { timeout: 120_000 },
+  async () => {
+    const small = new CommandHouse();
+    const closed = `import fs from "node:fs"; import { syncBuiltinESMExports } from "node:module"; const { openSync } = fs; fs.openSync = (path, ...how) => { if (path === "/proc/self/mem") throw new Error("EACCES"); return openSync(path, ...how); }; syncBuiltinESMExports();`;
+    const problems = async () =>
+      (JSON.parse((await small.run(small.root, "status", "--json")).stdout) as { problems: { what: string }[] }).problems.map(({ what }) => what);
+    try {
+      small.env["NODE_OPTIONS"] = `--import=data:text/javascript,${encodeURIComponent(closed)}`;
+      await small.run(small.root, "up");
+      expect(await problems()).toEqual([]);
+      await small.run(small.root, "down");
+      small.env["OPENAI_API_KEY"] = random("sk-stays");
+      await small.run(small.root, "up");
+      expect(await problems()).toEqual([expect.stringContaining("the model's key stands in the environment") as string]);
+    } finally {
+      await small.close();
+    }
+  },
+);
 
 test("B2 what is given in a wrong place is not said back by the command where it is a secret", { timeout: 120_000 }, async () => {
   const token = `ssd_c_${idOf("ses", "S")}_${"0123456789abcdefghijABCDEFGHIJ12"}crc123`;

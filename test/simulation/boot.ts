@@ -90,7 +90,7 @@ export class Boot {
       workdirs: { home: "/sim/home", own: ["/sim/state"], roots: [], allowBroad: false },
       envAllow: [],
       defaultSandbox: "off",
-      keyIsLive: (keyId) => keys.isLive(keyId),
+      keyEnd: (keyId) => keys.endOf(keyId),
     });
     const status = () => Promise.reject(new Error("nobody asks for the status here"));
     const nothing = { status, shutDown: () => undefined, rotateHostKey: status };

@@ -1,7 +1,10 @@
 import { createServer, type AddressInfo } from "node:net";
 import { connect } from "@sessiond/client/node";
+import { limits as defaults } from "@sessiond/shared";
 import { afterEach, expect, test } from "vitest";
+import { Counters } from "../../packages/daemon/src/counters.ts";
 import { removeRoot, startTestDaemon, testEnv } from "../../packages/daemon/src/testing.ts";
+import { TcpPlace } from "../../packages/daemon/src/transport/tcp-place.ts";
 import { whole } from "../support/amount.ts";
 import { DaemonHome } from "../support/daemon-home.ts";
 import { FakeClock } from "../support/fake-clock.ts";
@@ -94,14 +97,77 @@ test("B36 B6 a connection that fails while it is accepted ends no daemon: it is 
   socket.close();
 });
 
-test("B6 where TCP fails there is no daemon at all: no socket, no lock; mended, the same folder starts", async () => {
-  const taken = createServer().listen(0, "127.0.0.1");
-  await new Promise((listening) => taken.once("listening", listening));
-  undo.push(() => taken.close());
-  const root = await configured({ table: `listen = "127.0.0.1:${(taken.address() as AddressInfo).port}"` });
+test("B6 where TCP fails by the owner's own setting there is no daemon at all: no socket, no lock; mended, the same folder starts", async () => {
+  const root = await configured({ table: 'listen = "192.0.2.77:0"' });
   await expect(startTestDaemon({ root })).rejects.toMatchObject({ code: "config_invalid" });
   await expect(connect({ env: testEnv(root), autoStart: false })).rejects.toMatchObject({ code: "daemon_unreachable" });
   await begin({ root });
+});
+
+/** A port that somebody has, until it is let go. */
+async function squatted(): Promise<{ port: number; letGo(): Promise<unknown> }> {
+  const taken = createServer().listen(0, "127.0.0.1");
+  await new Promise((listening) => taken.once("listening", listening));
+  undo.push(() => taken.close());
+  return { port: (taken.address() as AddressInfo).port, letGo: () => new Promise((closed) => taken.close(closed)) };
+}
+
+test("B41 B42 who takes the TCP port first keeps nobody from the unix socket: the status tells of it, and the port is taken as soon as it is free", async () => {
+  const clock = new FakeClock();
+  const squatter = await squatted();
+  const daemon = await startTestDaemon({ clock, listen: `127.0.0.1:${squatter.port}`, model: { name: "practice" } });
+  undo.push(() => removeRoot(daemon.root));
+  undo.push(() => daemon.stop(0));
+  const status = () => daemon.call("daemon_status", {}, { host_key: daemon.hostKey });
+  const told = expect.stringContaining(`another program listens on 127.0.0.1:${squatter.port}`) as string;
+  expect(await status()).toMatchObject({ tcp: null, problems: [{ what: told, mend: expect.stringContaining("takes the port by itself") as string }] });
+  const owner = await RawSocket.open(daemon.socketPath);
+  undo.push(() => owner.close());
+  expect((await owner.call("query", "hello", hello)).error).toBeUndefined();
+  await squatter.letGo();
+  await expect
+    .poll(
+      async () => {
+        clock.advance(defaults.tcp_retry_ms);
+        return status();
+      },
+      { timeout: 10_000 },
+    )
+    .toMatchObject({ tcp: { port: squatter.port }, problems: [] });
+  const socket = await RawSocket.open(`ws://127.0.0.1:${squatter.port}/`);
+  expect((await socket.call("query", "hello", hello)).error).toBeUndefined();
+  await daemon.stop(0);
+  expect(await socket.closed).toBe(1001);
+  await expect(RawSocket.open(`ws://127.0.0.1:${squatter.port}/`)).rejects.toThrow("ECONNREFUSED");
+});
+
+test("B40 B41 a daemon that has stopped waits for no port any more, and one that it got in that moment it gives back", async () => {
+  const squatter = await squatted();
+  const listen = `127.0.0.1:${squatter.port}`;
+  const clock = new FakeClock();
+  const after = clock.after.bind(clock);
+  let waiting = 0;
+  clock.after = (ms, run) => {
+    const cancel = after(ms, run);
+    if (ms !== 4_321) return cancel;
+    waiting += 1;
+    return () => ((waiting -= 1), cancel());
+  };
+  const daemon = await startTestDaemon({ clock, listen, limits: { tcp_retry_ms: 4_321 } });
+  undo.push(() => removeRoot(daemon.root));
+  expect(waiting).toBe(1);
+  await daemon.stop(0);
+  expect(waiting).toBe(0);
+  await squatter.letGo();
+  const add = (): never => expect.unreachable("it was opened");
+  const settings = { address: "127.0.0.1", port: squatter.port, hosts: [], origins: [], tls: null };
+  const place = new TcpPlace(settings, { clock, limits: defaults, counters: new Counters(), note: () => undefined, add });
+  const opening = place.open();
+  place.close();
+  await opening;
+  const next = createServer().listen(squatter.port, "127.0.0.1");
+  undo.push(() => next.close());
+  await new Promise((listening, failed) => next.once("listening", listening).once("error", failed));
 });
 
 test("B6 B41 a daemon that a client starts opens the door that the configuration names, and says in its log where", async () => {
@@ -118,13 +184,10 @@ test("B6 B41 a daemon that a client starts opens the door that the configuration
 
 // Four starts that fail, with pauses between them.
 test.runIf(whole)("B41 B42 a daemon that a client starts and that cannot open the door says why to that client", async () => {
-  const taken = createServer().listen(0, "127.0.0.1");
-  await new Promise((listening) => taken.once("listening", listening));
-  undo.push(() => taken.close());
-  const other = new DaemonHome(`[model]\nname = "practice"\n[tcp]\nlisten = "127.0.0.1:${(taken.address() as AddressInfo).port}"\n`);
+  const other = new DaemonHome('[model]\nname = "practice"\n[tcp]\nlisten = "192.0.2.77:0"\n');
   undo.push(() => other.close());
   await expect(other.connect()).rejects.toMatchObject({
     code: "daemon_unreachable",
-    message: expect.stringContaining("another program listens there; choose another port") as string,
+    message: expect.stringContaining("this machine has no such address") as string,
   });
 });

@@ -80,6 +80,11 @@ export class Connection {
     return this.#closing.signal;
   }
 
+  /** The daemon closes this link by itself: the next call dials another. */
+  leaveLink(): void {
+    this.#link = null;
+  }
+
   /** Ends all calls under way. A later call is refused with `daemon_unreachable`. */
   close(): void {
     this.#closing.abort(handleClosed());
@@ -108,7 +113,7 @@ export class Connection {
         }
         const lost = isLinkLost(error);
         if (lost && link !== null && verbs[verb].retry === "no")
-          throw new SessiondError("daemon_unreachable", { reason: "the link was lost; it may have happened", verb });
+          throw new SessiondError("daemon_unreachable", { ...error.detail, reason: "the link was lost; it may have happened", verb });
         // Nothing was done, whatever the verb: it waits as it is asked to, if its time allows.
         const pauseMs = askedToWait(error);
         const waits = pauseMs > 0 && pauseMs < limit.left();

@@ -29,4 +29,8 @@ export class HeldHostKey implements Auth {
 
 /** @param shown  what stood in the call that failed so */
 export const isWorthRepeating = (error: unknown, auth: Auth | undefined, shown: string | undefined): boolean =>
-  isSessiondError(error, "unauthenticated") && auth instanceof HeldHostKey && shown !== undefined && auth.replaced(shown);
+  // The second is what a stream is told that was open when the key ended.
+  (isSessiondError(error, "unauthenticated") || isSessiondError(error, "token_ended")) &&
+  auth instanceof HeldHostKey &&
+  shown !== undefined &&
+  auth.replaced(shown);

@@ -92,7 +92,7 @@ export class Host extends KeyRing {
    * `session.differs` which options a running life has otherwise.
    *
    * @param workdir  absolute path; several ways of writing it are one directory
-   * @throws SessiondError `workdir_invalid`, `model_unknown`, `storage_failed`
+   * @throws SessiondError `workdir_invalid`, `model_unknown`, `storage_failed`, `unsupported`; `conflict` where a weaker sandbox runs than is named
    */
   async sessionForWorkdir(workdir: string, options: LifeOptions = {}): Promise<Session> {
     return this.#started(await this.#calls.call("start_or_get_for_workdir", { workdir, ...this.#life(options) }, this.#auth, options));

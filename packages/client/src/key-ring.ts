@@ -59,9 +59,15 @@ export abstract class KeyRing {
     await this.#calls.call("delete_key", { key_id: keyId }, this.#auth, { ...options, alreadyDone });
   }
 
-  /** Another host key, in its file, which is named; handles that hold the one before read it there by themselves. Needs the host key. */
-  rotateHostKey(options: CallOptions = {}): Promise<{ file: string }> {
-    return this.#calls.call("rotate_host_key", {}, this.#auth, options);
+  /**
+   * Another host key, in its file, which is named; handles that hold the one before read it there by themselves. What was
+   * opened with it ends; the tokens and API keys that it made live on. Needs the host key.
+   */
+  async rotateHostKey(options: CallOptions = {}): Promise<{ file: string }> {
+    const rotated = await this.#calls.call("rotate_host_key", {}, this.#auth, options);
+    // The daemon is about to close it, and a call that never repeats would be lost with it.
+    this.#calls.leaveLink();
+    return rotated;
   }
 }
 

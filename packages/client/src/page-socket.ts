@@ -23,6 +23,7 @@ export function webSocketDial(url: string): Dial {
 }
 
 class PageWire implements Wire {
+  readonly elsewhere = true;
   readonly #socket: PageSocket;
   readonly #listener: WireListener;
   /** A page sees no ping of the protocol, and can send none: it asks with the adapter's own word, and takes any answer. */

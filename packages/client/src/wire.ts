@@ -24,6 +24,8 @@ export interface WireListener {
 }
 
 export interface Wire {
+  /** Not this account's own on this machine: nobody can start a daemon there from here. */
+  readonly elsewhere?: boolean;
   send(text: string): void;
   close(): void;
   /** From now on: probe a quiet peer every `everyMs`, give it up when it says nothing for `waitMs` more. */

@@ -28,10 +28,18 @@ export interface AuditCounts {
   last_failure?: string;
 }
 
+/** Refusals and reads come in floods: beyond a limit they are counted, so that they never overwrite what was done. */
+export type AuditKind = "act" | "refusal" | "read";
+
 const minute = 60_000;
 const newline = 0x0a;
+/** Stands for the tokens beyond those that are told apart. */
+const others = "others";
 
-type AuditLimits = Pick<Limits, "audit_bytes_max" | "audit_files_kept" | "audit_pending_lines_max" | "refusals_written_per_minute_max">;
+type AuditLimits = Pick<
+  Limits,
+  "audit_bytes_max" | "audit_files_kept" | "audit_pending_lines_max" | "refusals_written_per_minute_max" | "reads_written_per_minute_max" | "reads_tokens_max"
+>;
 
 export class Audit {
   readonly counts: AuditCounts = { written: 0, refusals_counted: 0, failed: 0 };
@@ -43,6 +51,8 @@ export class Audit {
   #minute = Number.NEGATIVE_INFINITY;
   #refusals = 0;
   #unwritten = 0;
+  /** Of this minute, by token. */
+  readonly #reads = new Map<string, number>();
   /** The last write failed, perhaps in the middle of a line: the next one begins a line of its own. Null: another daemon's, not looked at yet. */
   #torn: boolean | null = null;
 
@@ -52,9 +62,10 @@ export class Audit {
     this.#limits = limits;
   }
 
-  record(entry: AuditEntry, refusal: boolean): void {
+  record(entry: AuditEntry, kind: AuditKind): void {
     if (this.#clock.steady() - this.#minute >= minute) this.#nextMinute();
-    if (refusal && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
+    if (kind === "read" && !this.#isWritten(entry.token ?? others)) return;
+    if (kind === "refusal" && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
       this.#unwritten += 1;
       this.counts.refusals_counted += 1;
       return;
@@ -68,12 +79,26 @@ export class Audit {
     await this.#writing;
   }
 
+  /** Counts a read, and says whether it has a line of its own. */
+  #isWritten(token: string): boolean {
+    const { reads_tokens_max: tokens, reads_written_per_minute_max: most } = this.#limits;
+    const who = this.#reads.has(token) || this.#reads.size < tokens ? token : others;
+    const count = (this.#reads.get(who) ?? 0) + 1;
+    this.#reads.set(who, count);
+    return count <= most;
+  }
+
   #now(): string {
     return new Date(this.#clock.now()).toISOString();
   }
 
   #nextMinute(): void {
     if (this.#unwritten > 0) this.#write({ at: this.#now(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
+    const most = this.#limits.reads_written_per_minute_max;
+    const tokens = [...this.#reads].flatMap(([token, count]) => (count > most ? [[token, count - most] as const] : []));
+    const count = tokens.reduce((sum, [, each]) => sum + each, 0);
+    if (count > 0) this.#write({ at: this.#now(), verb: "session_data", outcome: "reads_counted", count, tokens: Object.fromEntries(tokens) });
+    this.#reads.clear();
     this.#minute = this.#clock.steady();
     this.#refusals = 0;
     this.#unwritten = 0;

@@ -24,6 +24,8 @@ export interface Config {
   readonly limits: Limits;
   readonly roots: readonly string[];
   readonly allowBroad: boolean;
+  /** That hold a key, wherever they lie. */
+  readonly secretFiles: readonly string[];
   readonly model: { readonly apiKey?: string; readonly baseURL?: string; readonly name?: string };
   /** Names that go with a start beside those of the allow-list. */
   readonly envAllow: readonly string[];
@@ -71,16 +73,20 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
   const given = readArguments(argv);
   const { stateDir, runtimeDir, configDir, home } = placesOf(env, argv);
   const file = readFile(join(configDir, "config.toml"));
-  const apiKey = file.model.api_key ?? keyFrom(file.model.api_key_file, configDir) ?? env["OPENAI_API_KEY"];
+  // Empty is absent: some set a variable to nothing where they cannot unset it.
+  const apiKey = (file.model.api_key ?? keyFrom(file.model.api_key_file, configDir)) || env["OPENAI_API_KEY"] || undefined;
   const baseURL = file.model.base_url ?? env["OPENAI_BASE_URL"];
   const name = file.model.name ?? env["SESSIOND_MODEL"];
+  const tcp = readTcp(file.tcp, given.listen, configDir);
+  const keyFile = file.model.api_key_file;
   return Object.freeze({
     stateDir,
     runtimeDir,
     configDir,
     home,
     startedBy: given["started-by"] === "client" ? "client" : "hand",
-    tcp: readTcp(file.tcp, given.listen, configDir),
+    tcp,
+    secretFiles: [...(keyFile === undefined ? [] : [keyPath(keyFile, configDir)]), ...(tcp?.tls ? [tcp.tls.key] : [])],
     limits: Object.freeze({ ...defaults, ...file.limits }),
     roots: file.workdirs.roots.map((root) => resolve(home, root)),
     allowBroad: file.workdirs.allow_broad,
@@ -98,7 +104,7 @@ export function keySources(env: Environment, configDir: string): { key: string |
   const path = join(configDir, "config.toml");
   const { api_key, api_key_file: named } = readFile(path).model;
   const file = named === undefined ? undefined : keyPath(named, configDir);
-  const key = api_key !== undefined ? "config.toml" : file !== undefined ? file : env["OPENAI_API_KEY"] !== undefined ? "OPENAI_API_KEY" : null;
+  const key = api_key !== undefined ? "config.toml" : keyFrom(named, configDir) ? (file ?? null) : env["OPENAI_API_KEY"] ? "OPENAI_API_KEY" : null;
   return { key, files: [...(api_key === undefined ? [] : [path]), ...(file === undefined ? [] : [file])] };
 }
 
@@ -118,11 +124,16 @@ function readArguments(argv: readonly string[]) {
 
 const isKept = (name: string): boolean => kept.test(name);
 
-/** Make the process forget what it was started with, except what is harmless and needed. */
-export function forgetEnvironment(env: NodeJS.ProcessEnv): void {
+/**
+ * Make the process forget what it was started with, except what is harmless and needed.
+ *
+ * @returns whether a model's key stands there all the same, for every process of the account to read
+ */
+export function forgetEnvironment(env: NodeJS.ProcessEnv): boolean {
+  const held = Boolean(env["OPENAI_API_KEY"]);
   for (const name of Object.keys(env)) if (!isKept(name)) delete env[name];
   // Only now that nobody can ask for them.
-  if (env === process.env) wipeFirstEnvironment(isKept);
+  return env === process.env && !wipeFirstEnvironment(isKept) && held;
 }
 
 const absolute = (path: string | undefined): string | undefined => (path !== undefined && isAbsolute(path) ? path : undefined);

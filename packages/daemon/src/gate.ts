@@ -2,7 +2,7 @@ import { SessiondError, type Actor, type Gate, type GateWord, type Row, type Sea
 import type { ApiKeys } from "./host/api-keys.ts";
 import type { Credentials } from "./host/credentials.ts";
 import type { Host } from "./host/host.ts";
-import { everywhere, reachOfKey, type Reach } from "./host/reach.ts";
+import { everywhere, reachOfKey, type Reach, type Standing } from "./host/reach.ts";
 import type { RegistryEntry } from "./host/registry.ts";
 import type { HostKey } from "./keys.ts";
 import type { Session } from "./session/session.ts";
@@ -18,17 +18,17 @@ import type { Session } from "./session/session.ts";
 export interface OpenGrant {
   readonly kind: "open";
 }
-export interface HostGrant {
+export interface HostGrant extends Standing {
   readonly kind: "host";
   /** How it appears in frames. */
   readonly actor: Actor;
   /** Of what tokens are minted by it. */
   readonly origin: "host" | "key";
   readonly reach: Reach;
-  /** Aborts, with `token_ended` as its reason, when the credential ends; absent: it does not. */
-  readonly ends?: AbortSignal;
+  /** Aborts, with `token_ended` as its reason, when the credential ends. */
+  readonly ends: AbortSignal;
 }
-export interface TokenGrant {
+export interface TokenGrant extends Standing {
   readonly kind: "token";
   readonly entry: RegistryEntry;
   readonly credentials: Credentials;
@@ -38,12 +38,11 @@ export interface TokenGrant {
   /** As sent; who attaches makes it, who acts for a seat repeats it. */
   readonly seatSecret: string | undefined;
 }
+/** It stands while its seat is there; and where only the driver may, while that has the wheel. */
 export interface SeatGrant extends Omit<TokenGrant, "kind"> {
   readonly kind: "seat";
   readonly session: Session;
   readonly seat: Seat;
-  /** Looks once more, after a wait: the wheel may have been handed on, the seat left. @throws SessiondError as `authorize` */
-  mustStand(): void;
 }
 export type Grant = OpenGrant | HostGrant | TokenGrant | SeatGrant;
 
@@ -51,6 +50,7 @@ export type Grant = OpenGrant | HostGrant | TokenGrant | SeatGrant;
 export interface Found {
   token?: string;
   key?: string;
+  owner?: true;
 }
 
 /** By which door a call came, and from whom as far as that can be told: an address, or the number of a connection. */
@@ -135,19 +135,22 @@ export class GateKeeper {
       }
       case "view":
       case "control":
+        this.#recognise(raw, door, found);
         return this.#tokenGrant(row, word, raw, found);
       case "seat":
       case "control_seat":
       case "driver":
       case "host_minted_driver":
+        this.#recognise(raw, door, found);
         return this.#seatGrant(await this.#tokenGrant(row, word, raw, found), word);
     }
   }
 
   /** Also for what is no verb and takes the host key alone. @throws SessiondError unauthenticated */
   owner(key: unknown): HostGrant {
-    if (!this.#hostKey.matches(key)) throw new SessiondError("unauthenticated");
-    return { kind: "host", actor: { label: "owner" }, origin: "host", reach: everywhere };
+    const live = this.#hostKey.verify(key) ?? refuse();
+    const mustStand = () => (live.stands() ? undefined : refuse());
+    return { kind: "host", actor: { label: "owner" }, origin: "host", reach: { ...everywhere, mustStand }, ends: live.ends, mustStand };
   }
 
   /** By the host key or an API key, or null when neither is shown. The owner's key counts where only the owner can come in. */
@@ -164,10 +167,8 @@ export class GateKeeper {
     if (row.scope === null)
       throw new SessiondError("role_too_small", { needs: row.gate === "host" ? "the host key" : "the host key, or a token of the session" });
     if (!scopes.includes(row.scope)) throw new SessiondError("role_too_small", { needs: `the scope ${row.scope}` });
-    const reach = reachOfKey(keyId, roots, {
-      governs: (other) => this.#keys.descends(other, keyId),
-      mustStand: () => (live.stands() ? undefined : refuse()),
-    });
+    const mustStand = () => (live.stands() ? undefined : refuse());
+    const reach = reachOfKey(keyId, roots, { governs: (other) => this.#keys.descends(other, keyId), mustStand });
     // What it does not see is for it what there is not.
     const sessionId = own(raw, "session_id");
     if (sessionId !== undefined) {
@@ -176,7 +177,17 @@ export class GateKeeper {
       const entry = this.#host.entry(sessionId);
       if (entry === undefined || !reach.sees(entry)) return refuse();
     }
-    return { kind: "host", actor: { label: name }, origin: "key", reach, ends: live.ends };
+    return { kind: "host", actor: { label: name }, origin: "key", reach, ends: live.ends, mustStand };
+  }
+
+  /** Of a right credential where only a token will do: it is refused like any other, and nobody was guessing. */
+  #recognise(raw: unknown, door: Peer["door"], found: Found): void {
+    const auth = own(raw, "auth");
+    // Whoever shows a token is judged by that.
+    if (own(auth, "token") !== undefined) return;
+    const keyId = this.#keys.verify(own(auth, "api_key"))?.record.key_id;
+    if (keyId !== undefined) found.key = keyId;
+    else if (door === "unix" && this.#hostKey.verify(own(auth, "host_key")) !== null) found.owner = true;
   }
 
   /** A key ends the tokens that were given to it or to keys that it made, and what descends from them. */
@@ -202,7 +213,15 @@ export class GateKeeper {
     if (token === null) throw new SessiondError("unauthenticated");
     const now = this.#host.life(entry);
     found.token = token.token_id;
-    return { kind: "token", entry, credentials, token, pastLife: now.stopped || token.life !== now.life, seatSecret: ownString(auth, "seat_secret") };
+    return {
+      kind: "token",
+      entry,
+      credentials,
+      token,
+      pastLife: now.stopped || token.life !== now.life,
+      seatSecret: ownString(auth, "seat_secret"),
+      mustStand: () => (credentials.tokens.isLive(token.token_id) ? undefined : refuse()),
+    };
   }
 
   async #tokenGrant(row: Row, word: GateWord, raw: unknown, found: Found): Promise<TokenGrant> {

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { chmod, lstat } from "node:fs/promises";
 import { formatHostKey, isHostKey, SessiondError } from "@sessiond/shared";
 import { diskReason, type Disk } from "./disk.ts";
@@ -18,6 +19,13 @@ export function sameHash(left: string, right: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
+/** The host key, as it was shown just now. */
+export interface LiveHostKey {
+  /** Aborts, with `token_ended` as its reason, when another has taken its place. */
+  readonly ends: AbortSignal;
+  stands(): boolean;
+}
+
 export class HostKey {
   readonly #disk: Disk;
   readonly #path: string;
@@ -25,6 +33,8 @@ export class HostKey {
   /** Of the one that is being put into the file: it counts from the moment it can be read there, which is before its sync has ended. */
   #coming: string | null = null;
   #rotating: Promise<string> | null = null;
+  /** By the hash of a key that somebody holds on to: they are told when it ends. */
+  readonly #held = new Map<string, AbortController>();
 
   private constructor(disk: Disk, path: string, hash: string) {
     this.#disk = disk;
@@ -81,12 +91,31 @@ export class HostKey {
       throw new SessiondError("storage_failed", { reason: `${this.#path}: ${diskReason(cause)}` }, { cause });
     } finally {
       this.#coming = null;
+      this.#letGo();
     }
   }
 
-  matches(candidate: unknown): boolean {
-    if (!isHostKey(candidate)) return false;
+  /** The key that was shown, while it counts; or null. */
+  verify(candidate: unknown): LiveHostKey | null {
+    if (!isHostKey(candidate)) return null;
     const shown = hashSecret(candidate);
+    if (!this.#counts(shown)) return null;
+    const held = this.#held.get(shown) ?? new AbortController();
+    // Of as many connections as there may be.
+    setMaxListeners(0, held.signal);
+    this.#held.set(shown, held);
+    return { ends: held.signal, stands: () => this.#counts(shown) };
+  }
+
+  #counts(shown: string): boolean {
     return sameHash(shown, this.#hash) || (this.#coming !== null && sameHash(shown, this.#coming));
+  }
+
+  #letGo(): void {
+    for (const [shown, held] of this.#held) {
+      if (this.#counts(shown)) continue;
+      this.#held.delete(shown);
+      held.abort(new SessiondError("token_ended", { cause: "revoked" }));
+    }
   }
 }

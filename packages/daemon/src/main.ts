@@ -13,7 +13,7 @@ import { GateKeeper } from "./gate.ts";
 import { ApiKeys } from "./host/api-keys.ts";
 import { census } from "./host/census.ts";
 import { Host } from "./host/host.ts";
-import { placeProblems, problemsOf } from "./host/problems.ts";
+import { placeProblems, problemsOf, type Problem } from "./host/problems.ts";
 import { Starts } from "./host/starts.ts";
 import { claimFormat } from "./host/state-format.ts";
 import { Store } from "./host/store.ts";
@@ -25,7 +25,7 @@ import { metricsPage } from "./metrics.ts";
 import { buildRouter } from "./router.ts";
 import { Throttle } from "./throttle.ts";
 import { openDoor, type Door } from "./transport/listen.ts";
-import { listenTcp, type TcpEntrance } from "./transport/tcp.ts";
+import { TcpPlace } from "./transport/tcp-place.ts";
 import type { Daemon } from "./verbs/verb.ts";
 
 /**
@@ -36,6 +36,10 @@ export interface Parts {
   readonly log: Log;
   readonly clock?: Clock;
   readonly disk?: Disk;
+  /** What is wrong with how it was started, to be told in its status. */
+  readonly problems?: readonly Problem[];
+  /** Where programs of the system are looked for, in place of where they always are. */
+  readonly programDirs?: readonly string[];
   /** In place of the built-in agents. */
   readonly kinds?: readonly AgentKind[];
 }
@@ -101,6 +105,8 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       ...config.model,
       model: config.model.name,
       forbiddenDirs,
+      secretFiles: config.secretFiles,
+      programDirs: parts.programDirs,
       childEnv: config.childEnv,
       home: config.home,
       daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.steady() - begun)})`,
@@ -123,7 +129,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     workdirs: { home: config.home, own: forbiddenDirs, roots: config.roots, allowBroad: config.allowBroad },
     envAllow: config.envAllow,
     defaultSandbox: config.sandbox,
-    keyIsLive: (keyId) => keys.isLive(keyId),
+    keyEnd: (keyId) => keys.endOf(keyId),
   });
   const daemon: Daemon = {
     host,
@@ -141,9 +147,19 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   const router = buildRouter({ daemon, gate, throttle, audit, counters, clock, report });
   const atDoor = () => ({ connections: door.connections, readBytes: door.bytes.read, writtenBytes: door.bytes.written });
   const metrics = (key: unknown) => metricsPage({ host, gate, audit, counters, clock, startedAt, door: atDoor }, key);
-  const door: Door = openDoor({ router, clock, limits: config.limits, counters, metrics, report, knock: (peer) => throttle.knock(peer), onChange: watchIdle });
+  const door: Door = openDoor({
+    router,
+    clock,
+    limits: config.limits,
+    counters,
+    metrics,
+    report,
+    knock: (peer) => throttle.knock(peer),
+    heard: (caller, message) => throttle.said(caller, message),
+    onChange: watchIdle,
+  });
 
-  let tcp: TcpEntrance | null = null;
+  const tcp = config.tcp === null ? null : new TcpPlace(config.tcp, { clock, limits: config.limits, counters, note: log.info, add: door.add });
   const tcpFacts = () => tcp?.facts ?? null;
   let stopping: Promise<void> | null = null;
   let tellStopped = () => undefined as void;
@@ -161,10 +177,10 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   log.info("listening", { socket: socketPath, tcp: tcpFacts(), pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
   watchIdle(0);
 
-  /** Who finds the socket finds all of the daemon: TCP first. Both are open when calls can be answered, or neither. */
+  /** Who finds the socket finds all of the daemon: TCP first. Both are open when calls can be answered, or neither; but a port may be taken. */
   async function openEntrances(): Promise<void> {
     try {
-      if (config.tcp !== null) door.add((tcp = await listenTcp(config.tcp, { clock, limits: config.limits, counters, note: log.info })));
+      await tcp?.open();
       await held.listen(door.server);
     } catch (error) {
       tcp?.close();
@@ -181,13 +197,13 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   async function drain(waitMs: number, unused: boolean): Promise<void> {
     log.info("draining", { wait_ms: waitMs });
     cancelIdle();
+    tcp?.close();
     host.draining = true;
     // Nobody told it to go, so nobody is to be told: who comes in this instant finds no door, and starts the next daemon.
     if (unused) await door.close(config.limits.door_close_ms);
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
     await door.close(config.limits.door_close_ms);
-    tcp?.close();
     keys.close();
     await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
     await held.release();
@@ -208,7 +224,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   async function status(): Promise<VerbOutput<"daemon_status">> {
     const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
     // From here on in one step: a number and the problem behind it are told together.
-    const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? [])];
+    const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? []), ...(parts.problems ?? [])];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);
     return {
       pid: process.pid,

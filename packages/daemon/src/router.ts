@@ -96,13 +96,13 @@ async function recognise({ gate, throttle }: RouterOptions, { row, raw, connecti
     grant = await gate.authorize(row, raw, connection.peer, found);
   } catch (error) {
     const holder = holderOf(found);
-    if (holder === undefined) throw isSessiondError(error, "unauthenticated") ? throttle.failed(raw, connection, error) : error;
+    if (holder === undefined && found.owner === undefined) throw isSessiondError(error, "unauthenticated") ? throttle.failed(raw, connection, error) : error;
     // Who is known and may not do this has made a call all the same.
     throttle.recognised(row, connection, holder);
     throw error;
   }
   throttle.recognised(row, connection, holderOf(found));
-  if (grant.kind === "host" && grant.ends !== undefined) connection.endsWith(grant.ends);
+  if (grant.kind === "host") connection.endsWith(grant.ends);
   return grant;
 }
 
@@ -127,7 +127,7 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
     grant = admitted.grant;
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
     // In the step in which the handler decides: other calls have had theirs since the gate.
-    mustStand(grant);
+    if (grant.kind !== "open") grant.mustStand();
     const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);
@@ -177,11 +177,6 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
     release?.();
     leave?.();
   }
-}
-
-function mustStand(grant: Grant): void {
-  if (grant.kind === "seat") grant.mustStand();
-  if (grant.kind === "host") grant.reach.mustStand();
 }
 
 function passesDraining(row: Row, raw: unknown): boolean {
@@ -259,7 +254,7 @@ function note(
       ...(found.key !== undefined && { key: found.key }),
       ...(connection.peer.door === "tcp" && { peer: connection.peer.name }),
     },
-    refusal,
+    refusal ? "refusal" : reads ? "read" : "act",
   );
 }
 

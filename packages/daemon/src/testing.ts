@@ -58,10 +58,16 @@ export async function startTestDaemon(options: TestOptions = {}): Promise<TestDa
   const bugs: unknown[] = [];
   const words = [...(options.startedBy === "client" ? ["--started-by", "client"] : []), ...(options.listen === undefined ? [] : ["--listen", options.listen])];
   const config = readConfig(testEnv(root), words);
-  const { clock, disk, kinds } = options;
+  const { clock, disk, kinds, programDirs } = options;
   const daemon = await startDaemon(
     { ...config, limits: { ...defaults, ...options.limits }, model: options.model ?? config.model },
-    { log: { info: () => undefined, error: (_what, error) => void bugs.push(error) }, ...(clock && { clock }), ...(disk && { disk }), ...(kinds && { kinds }) },
+    {
+      log: { info: () => undefined, error: (_what, error) => void bugs.push(error) },
+      ...(clock && { clock }),
+      ...(disk && { disk }),
+      ...(kinds && { kinds }),
+      ...(programDirs && { programDirs }),
+    },
   );
   if (daemon === null) throw new SessiondError("conflict", { reason: "a daemon runs in this folder already" });
   const hostKey = (await readFile(join(config.stateDir, "host-key"), "utf8")).trim();

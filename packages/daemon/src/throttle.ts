@@ -68,6 +68,14 @@ export class Throttle {
     return over;
   }
 
+  /** A message came, and nobody has looked into it. @returns what stands against it, or undefined */
+  said(caller: Caller, { bytes, call }: { readonly bytes: number; readonly call: boolean }): SessiondError | undefined {
+    const byLength = this.#known.has(caller.peer) ? 0 : Math.floor(bytes / this.#limits.open_call_bytes_max);
+    let over: SessiondError | undefined;
+    for (let left = byLength + (call ? 0 : 1); left > 0 && over === undefined; left -= 1) over = this.strayed(caller);
+    return over;
+  }
+
   /** Before a credential is looked at. @throws SessiondError rate_limited */
   mustMayTry(row: Row, caller: Caller): void {
     const over = row.gate === "open" ? this.strayed(caller) : this.#over(this.#tries(caller.peer), caller);

@@ -31,12 +31,15 @@ export const millis = z.int().nonnegative();
 /** Free text that is shown and stored; a secret in it is a mistake, and is refused before anything repeats it. */
 export const noSecret = (schema: z.ZodString): z.ZodString => schema.refine((text) => !holdsSecret(text), "there is a token or key in this text");
 
-export const label = z
-  .string()
-  .min(1)
-  .max(limits.label_chars_max)
-  .refine((text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text), "a label has no control characters")
-  .refine((text) => !holdsSecret(text), "there is a token or key in this text");
+/** A line among others in whatever shows it: nothing in it makes it another line, or look like another text. */
+const shownLine = (max: number): z.ZodString =>
+  noSecret(z.string().min(1).max(max)).refine(
+    (text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text),
+    "control, bidirectional or unseen characters do not belong here",
+  );
+export const label = shownLine(limits.label_chars_max);
+/** As it is given; journals of older daemons hold others, so what is told of a title is any text. */
+export const title = shownLine(limits.session_title_chars_max);
 
 export const right = z.enum(["view", "control"]);
 export const role = z.enum(["driver", "viewer"]);

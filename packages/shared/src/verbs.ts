@@ -41,10 +41,9 @@ export const commonErrors: readonly ErrorCode[] = ["bad_request", "unauthenticat
 
 const range = z.strictObject({ min: z.int().positive(), max: z.int().positive() });
 const session = { session_id: s.sessionId };
-const title = s.noSecret(z.string().min(1).max(limits.session_title_chars_max));
 const model = s.noSecret(z.string().min(1).max(128));
 const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, "a variable's name is expected"), s.noSecret(z.string().max(limits.env_value_chars_max)));
-const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: model.optional(), title: title.optional(), policy: s.policy.optional(), sandbox: s.sandbox.optional(), env: env.optional() };
+const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: model.optional(), title: s.title.optional(), policy: s.policy.optional(), sandbox: s.sandbox.optional(), env: env.optional() };
 const workdir = z.string().min(1).max(4096);
 const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model", "title", "policy", "sandbox", "env"])) });
 const prompted = z.strictObject({ ...session, seq: s.seq, prompt_id: s.promptId, became: s.became, turn_id: s.turnId.optional() });
@@ -81,7 +80,7 @@ export const verbs = {
     output: started,
   },
   start_or_get_for_workdir: {
-    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", throws: ["workdir_invalid", "model_unknown", "unsupported", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", throws: ["workdir_invalid", "model_unknown", "unsupported", "conflict", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
     input: z.strictObject({ workdir, ...beginLife }),
     output: started,
   },
@@ -180,7 +179,7 @@ export const verbs = {
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },
   interrupt: {
-    kind: "mutation", gate: "host_or_control", scope: "sessions:stop", retry: "safe", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
+    kind: "mutation", gate: "host_or_control", scope: null, retry: "safe", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
     input: z.strictObject({ ...session, turn_id: s.turnId }),
     output: z.strictObject({ interrupted: z.boolean(), seq: s.seq, queue: z.array(s.queuedPrompt) }),
   },
@@ -195,7 +194,7 @@ export const verbs = {
   configure_session: {
     kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "model_unknown", "session_stopped", "session_faulted", "storage_failed"],
     doc: "Title, star, model, policy: all of what is given, or nothing; answers with the values there are then.",
-    input: z.strictObject({ ...session, title: title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional() }),
+    input: z.strictObject({ ...session, title: s.title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional() }),
     output: z.strictObject({ seq: s.seq, title: z.string().nullable(), starred: z.boolean(), model: z.string(), policy: s.policy }),
   },
   add_system_message: {

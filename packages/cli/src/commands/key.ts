@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Host, KeyRecord, Scope } from "@sessiond/client";
 import { schemas } from "@sessiond/shared";
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { parseDuration, spoken } from "../duration.ts";
 import { Failure } from "../exit-codes.ts";
 import { say } from "../notice.ts";
@@ -68,7 +68,7 @@ export function declare(command: Command): void {
   withExamples(
     part("rotate-host", "replace the host key in its file").addHelpText(
       "after",
-      "\nThe one before ends at once. Commands and editors of this account read the new one by themselves; whatever copied the old one is locked out.",
+      "\nThe one before ends at once, and what was opened with it. Commands and editors of this account read the new one by themselves; whatever copied the old one is locked out.\nTokens and API keys that were made with it live on. If somebody else had it, look through `sessiond key ls` and, for each session, `sessiond token list`, and revoke what you did not make.",
     ),
     "sessiond key rotate-host",
   ).action(rotateHost);
@@ -83,6 +83,8 @@ function scopeGiven(text: string, all: readonly Scope[]): readonly Scope[] {
 async function create(name: string, { scope, root, expires, ...flags }: CreateFlags): Promise<void> {
   if (scope.length === 0) throw new Failure("usage", `Say what it may do: --scope, once for each of ${scopes.join(", ")}.`);
   if (root.length === 0) throw new Failure("usage", "Say where its sessions may live: --root DIR, once for each directory.");
+  const unclear = flags.url === undefined ? undefined : root.find((dir) => !isAbsolute(dir));
+  if (unclear !== undefined) throw new Failure("usage", `--root ${unclear}: over --url a root is a directory on the daemon's machine; give its absolute path.`);
   await shown(flags, async (host) => {
     const made = await host.createKey({ name, scopes: scope, roots: root.map((dir) => resolve(dir)), ttlMs: expires });
     const { key_id, roots, scopes: may } = made.record;

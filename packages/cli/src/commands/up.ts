@@ -12,7 +12,7 @@ export function declare(command: Command): void {
   withExamples(
     command
       .option("--listen <address:port>", "beside its socket also on TCP, for API keys and tokens: 127.0.0.1:7717")
-      .option("--foreground", "be the daemon's parent and wait for it, for a supervisor or to see why it does not start")
+      .option("--foreground", "be the daemon, for a supervisor or to see why it does not start")
       .addHelpText("after", "\nStarted like this the daemon never leaves by itself. It keeps the environment of this shell: set a model's key first."),
     "sessiond up",
     "OPENAI_API_KEY=… sessiond up",
@@ -45,6 +45,8 @@ async function up({ foreground, listen }: UpOptions): Promise<void> {
 function already(status: DaemonStatus, listen: string | undefined): void {
   const { pid, started_by } = status;
   if (!listensAt(status, listen)) {
+    const taken = status.problems.find(({ what }) => status.tcp === null && listen !== undefined && what.includes(listen.toLowerCase()));
+    if (taken !== undefined) throw new Failure("failed", `The daemon runs, pid ${pid}, on its socket alone: ${taken.what}. What helps: ${taken.mend}.`);
     const where = status.tcp === null ? "on its socket alone" : `on ${foreignLine(urlOf(status.tcp))}`;
     throw new Failure(
       "failed",

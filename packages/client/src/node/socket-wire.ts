@@ -17,6 +17,8 @@ export interface Unopened {
 
 export interface SocketOptions {
   readonly url: string;
+  /** As `Wire` has it. */
+  readonly elsewhere?: boolean;
   /** How it is connected. */
   readonly over: ClientOptions;
   /** What a failure before it was open amounts to; null: the socket just closed. */
@@ -24,10 +26,12 @@ export interface SocketOptions {
 }
 
 export class SocketWire implements Wire {
+  readonly elsewhere: boolean;
   readonly #socket: WebSocket;
   readonly #heartbeat: Heartbeat;
 
-  constructor({ url, over, unopened }: SocketOptions, listener: WireListener) {
+  constructor({ url, elsewhere = false, over, unopened }: SocketOptions, listener: WireListener) {
+    this.elsewhere = elsewhere;
     const socket = (this.#socket = webSocket(url, over));
     let failure: Unopened | null = null;
     let open = false;

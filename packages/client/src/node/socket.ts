@@ -1,4 +1,4 @@
-import { lstatSync } from "node:fs";
+import { lstatSync, type Stats } from "node:fs";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
@@ -35,12 +35,20 @@ export function checkPath(path: string): void {
   if (bytes > limits.socket_path_bytes_max)
     throw unsafe(`the socket's path has ${bytes} bytes, more than ${limits.socket_path_bytes_max}: set XDG_RUNTIME_DIR to a shorter one`);
   const directory = dirname(path);
-  const found = lstatSync(directory, { throwIfNoEntry: false });
+  const found = lookAt(directory);
   // Nothing there: the dial says so, and a daemon may be started.
   if (found === undefined) return;
   if (!found.isDirectory()) throw unsafe(`${directory} is not a directory`);
   if (found.uid !== process.getuid?.()) throw unsafe(`${directory} belongs to another user`);
   if ((found.mode & 0o077) !== 0) throw unsafe(`${directory} is open to others (mode ${(found.mode & 0o777).toString(8)}); run chmod 700 on it`);
+}
+
+function lookAt(directory: string): Stats | undefined {
+  try {
+    return lstatSync(directory, { throwIfNoEntry: false });
+  } catch (error) {
+    throw unsafe(`${directory} cannot be looked at (${error instanceof Error && "code" in error ? String(error.code) : "unknown error"})`);
+  }
 }
 
 const unsafe = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason });

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { limits, SessiondError } from "@sessiond/shared";
 import { daemonPaths } from "./paths.ts";
 import { whyNotStarted } from "./start-failure.ts";
@@ -127,13 +127,21 @@ function onPath(path: string | undefined): string | null {
 }
 
 /**
- * The daemon as a child that has this terminal; what ends this process is passed on to it.
+ * The daemon in the foreground. This process becomes it, and ends as it does: a parent would hold, for every tool to read
+ * in /proc, the model's key that the daemon wipes of its own memory. A program of another kind, or with another
+ * environment, is run as a child that has this terminal; what ends this process is passed on to it.
  *
- * @returns its exit code: 0 also when another daemon was there already
+ * @returns a child's exit code: 0 also when another daemon was there already
  * @throws SessiondError `daemon_unreachable` when there is no daemon to run
  */
-export function runDaemon(options: StartOptions): Promise<number> {
+export async function runDaemon(options: StartOptions): Promise<number> {
   const [command, args] = commandLine(findDaemon(options), { ...options, startedBy: "hand" });
+  const [script] = args;
+  if (command === process.execPath && script !== undefined && options.env === process.env) {
+    process.argv.splice(1, process.argv.length, ...args);
+    await import(pathToFileURL(script).href);
+    return new Promise<never>(() => undefined);
+  }
   const child = spawn(command, args, { stdio: "inherit", env: options.env });
   const passOn = (signal: NodeJS.Signals): void => void child.kill(signal);
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;

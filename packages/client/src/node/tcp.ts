@@ -22,7 +22,7 @@ export function tcpSocket({ url, ca }: TcpOptions): Dial {
     ...(ca !== undefined && { ca: [...rootCertificates, ca] }),
     ...(address.startsWith("ws:") && { lookup: thisMachine }),
   };
-  return (listener) => new SocketWire({ url: address, over, unopened: (failure) => why(address, failure) }, listener);
+  return (listener) => new SocketWire({ url: address, elsewhere: true, over, unopened: (failure) => why(address, failure) }, listener);
 }
 
 /** `localhost` is this machine, and no resolver is asked whether it might be another. */

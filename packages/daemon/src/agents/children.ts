@@ -2,8 +2,9 @@ import { execFile, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { limits } from "@sessiond/shared";
-import { hold, startedWith, type Enclosure } from "./enclosure.ts";
+import { hold, type Enclosure } from "./enclosure.ts";
 import { isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, type Found, type IsOurs } from "./process-table.ts";
+import { systemProgram } from "../system-program.ts";
 
 /**
  * Owns every process that a tool starts: how it is started and how it is ended.
@@ -52,15 +53,14 @@ export interface MarkedCommand {
 
 /**
  * Words to put in front of a command so that it is killed when the daemon dies; none where the system cannot do it.
- * The program is named by its path: a session may be given a PATH without it.
+ * The program is the system's, named by its path: what is run here is in no sandbox yet.
  */
-export function deathSignalPrefix(env: Readonly<Record<string, string>>): Promise<readonly string[]> {
-  const signal = ["--pdeathsig", "KILL", "--"];
-  const script = `path=$(command -v setpriv) && "$path" ${signal.join(" ")} /bin/sh -c : && printf %s "$path"`;
+export async function deathSignalPrefix(programDirs: readonly string[]): Promise<readonly string[]> {
+  const path = await systemProgram("setpriv", programDirs);
+  if (path === null) return [];
+  const words = [path, "--pdeathsig", "KILL", "--"] as const;
   return new Promise((resolve) => {
-    execFile("/bin/sh", ["-c", script], { env: { ...env }, timeout: limits.setpriv_wait_ms }, (error, path) =>
-      resolve(error === null ? [path, ...signal] : []),
-    );
+    execFile(path, [...words.slice(1), "/bin/sh", "-c", ":"], { env: {}, timeout: limits.setpriv_wait_ms }, (error) => resolve(error === null ? words : []));
   });
 }
 
@@ -71,7 +71,7 @@ export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: Mark
     enclosure === undefined
       ? spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
       : // What holds a sandbox shows its own environment to all that is in it.
-        startedWith((descriptors) => spawn(file, args, { cwd, env: {}, detached: true, stdio: ["ignore", "pipe", "pipe", ...descriptors] }));
+        spawn(file, args, { cwd, env: {}, detached: true, stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...enclosure.descriptors] });
   const { stdout, stderr } = child;
   if (stdout === null || stderr === null) throw new Error("pipes were asked for");
   const held = enclosure === undefined ? null : hold(child, enclosure.fed);

@@ -114,6 +114,12 @@ export const isThere = ({ pid, startTime }: Pick<Found, "pid" | "startTime">): b
 /** Its start time, also of one that has ended and waits to be collected; null when nobody has the number. */
 export const startTimeOf = (pid: number): number | null => statOf(pid)?.startTime ?? null;
 
+/** The living process of that number, if that one started it; null when it is another's by now. */
+export function asChildOf(parent: number, pid: number): Pick<Found, "pid" | "startTime"> | null {
+  const stat = statOf(pid);
+  return stat !== null && stat.alive && stat.parent === parent ? { pid, startTime: stat.startTime } : null;
+}
+
 /** @returns false when it is another by now, or not ours to signal */
 export const signalIfSame = (found: Pick<Found, "pid" | "startTime">, signal: NodeJS.Signals): boolean => isThere(found) && signalQuietly(found.pid, signal);
 
@@ -126,6 +132,7 @@ export function signalQuietly(pid: number, signal: NodeJS.Signals): boolean {
 }
 
 interface Stat {
+  readonly parent: number;
   readonly group: number;
   readonly session: number;
   readonly startTime: number;
@@ -149,7 +156,7 @@ function statOf(pid: number): Stat | null {
     const firstThreadEnded = ended && field(17) > 1;
     const cleared = field(48) > 0 && field(47) === field(48);
     const kernel = (field(6) & kernelThread) !== 0;
-    return { group: field(2), session: field(3), startTime: field(19), alive: !ended || firstThreadEnded, firstThreadEnded, cleared, kernel };
+    return { parent: field(1), group: field(2), session: field(3), startTime: field(19), alive: !ended || firstThreadEnded, firstThreadEnded, cleared, kernel };
   } catch {
     return null;
   }

@@ -5,12 +5,13 @@ import type { Clock } from "../clock.ts";
 import { mintId, mintTokenSecret } from "../ids.ts";
 import { hashSecret, sameHash } from "../keys.ts";
 import type { DurableStore } from "./durable-store.ts";
+import { withRoom } from "./key-places.ts";
 import type { Reach } from "./reach.ts";
 
 /**
- * `keys.json`: the API keys, for callers who are not the owner. Of a secret it holds the hash. A key lives
- * until it is revoked or expires, and never longer than the key that made it; whoever holds on to it, a
- * connection or a stream, is told the moment its secret ends.
+ * `keys.json`: the API keys, for callers who are not the owner; how many are kept is in key-places.ts. Of
+ * a secret it holds the hash. A key lives until it is revoked or expires, and never longer than the key that
+ * made it; whoever holds on to it, a connection or a stream, is told the moment its secret ends.
  */
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const storedKey = z.strictObject({ ...schemas.keyRecord.shape, hash, hash_before: hash.optional() });
@@ -80,10 +81,11 @@ export class ApiKeys {
     return { record: this.#public(key), ends: this.#hold(shown), stands: () => this.#behind(keyId, shown) !== undefined };
   }
 
-  /** False also for one that was deleted: what hangs on it has ended. */
-  isLive(keyId: KeyId): boolean {
+  /** How a key has ended, or null while it lives. One that is forgotten had ended, and what hung on it with it. */
+  endOf(keyId: KeyId): KeyEndCause | null {
     const key = this.#find(keyId);
-    return key !== undefined && this.#alive(key);
+    if (key === undefined) return "revoked";
+    return this.#alive(key) ? null : causeOf(key);
   }
 
   /** True when `ancestor` is the key itself or one that made it, at whatever remove. */
@@ -110,7 +112,13 @@ export class ApiKeys {
       by.mustStand();
       const maker = file.keys.find((held) => held.key_id === by.keyId);
       if (maker !== undefined) mustNotExceed(maker, scopes);
-      if (file.keys.length >= bounds.keys_max) throw new SessiondError("limit_reached", { limit: "keys_max", value: bounds.keys_max, unit: "keys" });
+      // One that ended a moment ago is not forgotten before what hangs on it has been told so.
+      this.#watch();
+      file.keys = withRoom(file.keys, maker !== undefined, {
+        limits: bounds,
+        isAlive: (key) => this.#alive(key),
+        descends: (key, ancestor) => this.descends(key.key_id, ancestor.key_id),
+      });
       const ends = [ttlMs === undefined ? undefined : now + ttlMs, maker?.expires_at].filter((end) => end !== undefined);
       file.keys.push({
         key_id: keyId,
@@ -246,7 +254,7 @@ export class ApiKeys {
     this.#living = new Set(alive.map((key) => key.key_id));
     const ended = this.#keys.filter((key) => before.has(key.key_id) && !this.#living.has(key.key_id));
     for (const cause of ["revoked", "expired"] as const) {
-      const its = ended.filter((key) => endOf(key) === cause);
+      const its = ended.filter((key) => causeOf(key) === cause);
       if (its.length === 0) continue;
       for (const { hash: current, hash_before: former } of its) for (const shown of [current, former]) this.#letGo(shown, cause);
       onEnded(
@@ -277,7 +285,7 @@ export class ApiKeys {
 }
 
 /** Of one that has ended; whoever revokes a key says so of those that it made. */
-const endOf = (key: StoredKey): KeyEndCause => (key.revoked_at === undefined ? "expired" : "revoked");
+const causeOf = (key: StoredKey): KeyEndCause => (key.revoked_at === undefined ? "expired" : "revoked");
 
 /** @throws SessiondError role_too_small */
 function mustNotExceed(maker: StoredKey, scopes: readonly Scope[]): void {

@@ -17,7 +17,7 @@ export interface CredentialsOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly limits: Limits;
-  keyIsLive(keyId: KeyId): boolean;
+  keyEnd(keyId: KeyId): TokenEndCause | null;
   /** Seats taken with these tokens end. */
   onEnded(id: SessionId, tokenIds: readonly string[], why: SessiondError): void;
   /** False while the session needs them in memory. */
@@ -117,10 +117,10 @@ export class SessionCredentials {
   }
 
   async #load(entry: RegistryEntry): Promise<Credentials> {
-    const { store, clock, limits, keyIsLive, onEnded } = this.#options;
+    const { store, clock, limits, keyEnd, onEnded } = this.#options;
     const file = await store.sessionFile(entry);
     const ended = (ids: readonly string[], cause: TokenEndCause) => onEnded(entry.id, ids, new SessiondError("token_ended", { cause }));
-    const credentials = { file, tokens: new Tokens({ store: file, clock, limits, keyIsLive, onEnded: ended }) };
+    const credentials = { file, tokens: new Tokens({ store: file, clock, limits, keyEnd, onEnded: ended }) };
     this.#loaded.set(entry.id, credentials);
     this.spare();
     return credentials;

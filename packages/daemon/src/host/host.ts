@@ -26,6 +26,7 @@ import { Resting } from "./resting.ts";
 import { Serial } from "./serial.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Store } from "./store.ts";
+import type { TokenEndCause } from "./tokens.ts";
 import type { WorkdirRules } from "./workdir.ts";
 
 /**
@@ -43,7 +44,7 @@ export interface HostOptions {
   readonly kinds: ReadonlyMap<string, AgentKind>;
   readonly defaultAgent: string;
   readonly workdirs: WorkdirRules;
-  keyIsLive(keyId: KeyId): boolean;
+  keyEnd(keyId: KeyId): TokenEndCause | null;
   /** Names that the configuration adds to the variables that may go with a start. */
   readonly envAllow: readonly string[];
   /** In what commands run where a start does not say. */
@@ -194,10 +195,11 @@ export class Host {
   /**
    * End a life, here and in the registry; a repeat gets the same answer.
    *
+   * @param mustStand  asked once more when its turn has come: who asked may have ended by then
    * @param life  the only one to end; when it is over already, the answer is how it ended
-   * @throws SessiondError not_found, storage_failed
+   * @throws SessiondError not_found, unauthenticated, storage_failed
    */
-  async stop(id: SessionId, by: Actor, life?: number): Promise<{ seq: number; life: number }> {
+  async stop(id: SessionId, by: Actor, mustStand: () => void, life?: number): Promise<{ seq: number; life: number }> {
     const entry = this.entry(id);
     if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
     return this.serial.run(id, async () => {
@@ -219,7 +221,7 @@ export class Host {
         const { state } = await this.#readStopped(id);
         return { seq: state.seq, life: state.life };
       }
-      const stopped = await session.stop(by);
+      const stopped = await session.stop(by, mustStand);
       await this.putAway(session, stopped.life);
       return stopped;
     });
@@ -312,7 +314,7 @@ export class Host {
   }
 
   async #wake(entry: RegistryEntry): Promise<Session> {
-    const { session, log, damage } = await this.open(entry);
+    const { session, log, damage } = await this.open(entry, entry.begun_by);
     try {
       if (!session.live) {
         await this.putAway(session, Math.max(session.state.life, entry.life));
@@ -333,11 +335,12 @@ export class Host {
   /**
    * Open a session's files for writing, marked as open before. Nobody sees the session until it is adopted.
    *
+   * @param begunBy  the API key in whose share it counts
    * @throws SessiondError limit_reached, storage_failed
    */
-  async open(entry: RegistryEntry): Promise<{ session: Session; log: SessionLog; damage: string }> {
+  async open(entry: RegistryEntry, begunBy: KeyId | undefined): Promise<{ session: Session; log: SessionLog; damage: string }> {
     const { clock, limits, kinds, report } = this.options;
-    const limit = entry.key_id === undefined ? "sessions_live_max" : "sessions_live_of_keys_max";
+    const limit = begunBy === undefined ? "sessions_live_max" : "sessions_live_of_keys_max";
     if (this.#awake.size + this.#opening.size >= limits[limit]) throw new SessiondError("limit_reached", { limit, value: limits[limit], unit: "sessions" });
     this.#opening.add(entry.id);
     const { file, log, damage } = await this.#openFiles(entry).catch((error: unknown) => {

@@ -18,6 +18,8 @@ const registryEntry = z.strictObject({
   request_id: schemas.requestId.optional(),
   /** The API key that started it. */
   key_id: schemas.keyId.optional(),
+  /** The API key that began the present life: in its share of the sessions it counts. */
+  begun_by: schemas.keyId.optional(),
 });
 export type RegistryEntry = z.infer<typeof registryEntry>;
 

@@ -5,6 +5,7 @@ import {
   limits,
   SessiondError,
   type KeyId,
+  type Sandbox,
   type SessionId,
   type VerbOutput,
   type VerbParsed,
@@ -42,7 +43,7 @@ export class Starts {
     this.#host = host;
   }
 
-  /** @throws SessiondError workdir_invalid, model_unknown, storage_failed, limit_reached */
+  /** @throws SessiondError workdir_invalid, model_unknown, storage_failed, limit_reached; conflict when it runs in a weaker sandbox than was asked for */
   async startOrGet(input: VerbParsed<"start_or_get_for_workdir">, reach: Reach): Promise<Started> {
     this.#mustAllow(input.env);
     const workdir = await resolveWorkdir(input.workdir, this.#host.options.workdirs, reach);
@@ -94,10 +95,10 @@ export class Starts {
   #takeRoom(id: SessionId, keyId: KeyId | undefined): () => void {
     if (keyId === undefined) return () => undefined;
     const { sessions_per_key_max } = this.#host.options.limits;
-    const own = this.#host.options.registry.all().filter((entry) => entry.key_id === keyId && !entry.stopped && !this.#making.has(entry.id)).length;
+    const own = this.#host.options.registry.all().filter((entry) => entry.begun_by === keyId && !entry.stopped && !this.#making.has(entry.id)).length;
     const making = [...this.#making.values()].filter((maker) => maker === keyId).length;
     if (own + making >= sessions_per_key_max)
-      throw new SessiondError("limit_reached", { limit: "sessions_per_key_max", value: sessions_per_key_max, unit: "sessions; stop one" });
+      throw new SessiondError("limit_reached", { limit: "sessions_per_key_max", value: sessions_per_key_max, unit: "sessions", hint: "stop one" });
     this.#making.set(id, keyId);
     return () => void this.#making.delete(id);
   }
@@ -131,7 +132,7 @@ export class Starts {
       stopped: false,
       created_at: clock.now(),
       ...(kind.requestId !== undefined && { request_id: kind.requestId }),
-      ...(keyId !== undefined && { key_id: keyId }),
+      ...(keyId !== undefined && { key_id: keyId, begun_by: keyId }),
     };
     const leave = this.#takeRoom(entry.id, keyId);
     const made = this.#make(entry, chosen, kind.reach, options.env).finally(leave);
@@ -149,11 +150,11 @@ export class Starts {
     let opened: Session | null = null;
     let committing = false;
     try {
-      const { session, log } = await this.#host.open(entry);
+      const { session, log } = await this.#host.open(entry, reach.keyId);
       opened = session;
       const { tokens, file } = await this.#host.credentials.of(entry);
       await file.update((data) => void (data.env = { ...env }));
-      const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start", keyId: entry.key_id });
+      const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start", keyId: entry.key_id, by: reach });
       await log.durable(session.begin(entry.workdir, chosen));
       reach.mustStand();
       committing = true;
@@ -200,28 +201,33 @@ export class Starts {
           begins = true;
           return this.#begin(this.#host.entry(entry.id) ?? current, options, reach);
         });
+    const life = session.info();
+    if (!begins && isWeaker(life.sandbox, options.sandbox)) {
+      const reason = `the life that runs began with the sandbox ${life.sandbox} and keeps it, and ${options.sandbox} was asked for; stop the session, or join it without naming a sandbox`;
+      throw new SessiondError("conflict", { reason });
+    }
     const { tokens, file } = await this.#host.credentials.of(current);
     // The reply that a repeated request never saw carried a token; it must not lie around.
     const unseen =
       tokenLabel === "start" ? [] : tokens.list().filter((token) => token.label === tokenLabel && token.origin === "start" && token.key_id === keyId);
-    for (const token of unseen) await tokens.revoke(token.token_id);
-    const minted = await tokens.mint({ right: "control", label: tokenLabel, life: session.state.life, origin: "start", keyId }, (tokenId) =>
+    for (const token of unseen) await tokens.revoke(token.token_id, reach);
+    const minted = await tokens.mint({ right: "control", label: tokenLabel, life: session.state.life, origin: "start", keyId, by: reach }, (tokenId) =>
       session.seats.holdsSeat(tokenId),
     );
     const info = session.info();
-    const differs = begins ? [] : differing(options, info, file.data.env);
+    const differs = begins ? [] : differing(options, info, { env: file.data.env, defaultSandbox: this.#host.options.defaultSandbox });
     return { session: info, token: minted.token, token_id: minted.record.token_id, created: begins || (unseen.length > 0 && tokenLabel !== "start"), differs };
   }
 
   async #begin(entry: RegistryEntry, options: LifeOptions, reach: Reach): Promise<Session> {
-    const leave = this.#takeRoom(entry.id, entry.key_id === reach.keyId ? reach.keyId : undefined);
+    const leave = this.#takeRoom(entry.id, reach.keyId);
     return this.#host.opens(entry.id, this.#nextLife(entry, options, reach).finally(leave));
   }
 
   async #nextLife(entry: RegistryEntry, options: LifeOptions, reach: Reach): Promise<Session> {
     const chosen = await this.#choose(options);
     if (this.#host.draining) throw new SessiondError("shutting_down");
-    const { session, log, damage } = await this.#host.open(entry);
+    const { session, log, damage } = await this.#host.open(entry, reach.keyId);
     try {
       // Live already: an earlier try wrote the frame and failed at the registry, or the last frame was lost to damage.
       if (!session.live) {
@@ -232,7 +238,7 @@ export class Starts {
       }
       session.recover(damage);
       await log.durable(session.state.seq);
-      await this.#host.options.registry.change(entry.id, { stopped: false, life: session.state.life });
+      await this.#host.options.registry.change(entry.id, { stopped: false, life: session.state.life, begun_by: reach.keyId });
       this.#host.adopt(session);
       return session;
     } catch (error) {
@@ -243,7 +249,7 @@ export class Starts {
 }
 
 /** What was asked for, and is otherwise in the life that runs. */
-function differing(options: LifeOptions, info: Started["session"], env: Env): Started["differs"] {
+function differing(options: LifeOptions, info: Started["session"], { env, defaultSandbox }: { env: Env; defaultSandbox: Sandbox }): Started["differs"] {
   const same: Record<Started["differs"][number], boolean> = {
     agent: options.agent === info.agent,
     model: options.model === info.model,
@@ -252,8 +258,16 @@ function differing(options: LifeOptions, info: Started["session"], env: Env): St
     sandbox: options.sandbox === info.sandbox,
     env: options.env !== undefined && isSameEnv(options.env, env),
   };
-  return (["agent", "model", "title", "policy", "sandbox", "env"] as const).filter((key) => options[key] !== undefined && !same[key]);
+  // Who names none means the configured one: they are told where they get less.
+  const isLess = options.sandbox === undefined && isWeaker(info.sandbox, defaultSandbox);
+  return (["agent", "model", "title", "policy", "sandbox", "env"] as const).filter(
+    (key) => (options[key] !== undefined && !same[key]) || (key === "sandbox" && isLess),
+  );
 }
+
+/** From the one that confines nothing to the one that confines most. */
+const sandboxes: readonly Sandbox[] = ["off", "network", "no_network"];
+const isWeaker = (one: Sandbox, asked: Sandbox | undefined): boolean => asked !== undefined && sandboxes.indexOf(one) < sandboxes.indexOf(asked);
 
 const isSameEnv = (one: Env, other: Env): boolean =>
   Object.keys(one).length === Object.keys(other).length && Object.entries(one).every(([name, value]) => other[name] === value);

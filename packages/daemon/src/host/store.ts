@@ -170,7 +170,8 @@ export class Store {
           stopped: state.life_state === "stopped",
           created_at: file.created_at,
           ...(file.request_id !== undefined && { request_id: file.request_id }),
-          ...(file.key_id !== undefined && { key_id: file.key_id }),
+          // Who began its last life is told nowhere else: most likely whoever began its first.
+          ...(file.key_id !== undefined && { key_id: file.key_id, begun_by: file.key_id }),
         });
       } catch (error) {
         const kept = join(this.root, "sessions", `${id}.unreadable-${this.#clock.now()}`);

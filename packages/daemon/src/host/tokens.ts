@@ -3,11 +3,13 @@ import type { Clock } from "../clock.ts";
 import { mintId, mintTokenSecret } from "../ids.ts";
 import { hashSecret, sameHash } from "../keys.ts";
 import type { DurableStore } from "./durable-store.ts";
+import type { Standing } from "./reach.ts";
 import type { SessionFile, StoredToken } from "./session-file.ts";
+import { displacedBy } from "./token-places.ts";
 
 /**
- * The tokens of one session. A token lives until it is revoked, displaced or expired, and
- * never longer than its parent. Whoever streams on a token is told the moment it ends.
+ * The tokens of one session; how many there may be is in token-places.ts. A token lives until it
+ * is revoked, displaced or expired, and never longer than its parent. Whoever streams on a token is told the moment it ends.
  */
 export type TokenEndCause = "revoked" | "expired" | "displaced";
 
@@ -20,14 +22,16 @@ export interface MintOptions {
   /** The API key that it is given to. */
   readonly keyId?: KeyId | undefined;
   readonly ttl_ms?: number;
+  /** Who asks. It waits its turn for the file, and what it was asked with may have ended by then. */
+  readonly by: Standing;
 }
 
 export interface TokensOptions {
   readonly store: DurableStore<SessionFile>;
   readonly clock: Clock;
   readonly limits: Limits;
-  /** A token ends with the API key that it was given to. */
-  keyIsLive(keyId: KeyId): boolean;
+  /** A token ends with the API key that it was given to; null: it lives. */
+  keyEnd(keyId: KeyId): TokenEndCause | null;
   onEnded(tokenIds: readonly string[], cause: TokenEndCause): void;
 }
 
@@ -67,6 +71,10 @@ export class Tokens {
     return publicRecord(stored, this.#lastUse(stored));
   }
 
+  isLive(tokenId: string): boolean {
+    return this.#store.data.tokens.some((token) => token.token_id === tokenId && this.#alive(token));
+  }
+
   list(): TokenRecord[] {
     return this.#store.data.tokens.filter((token) => this.#alive(token)).map((token) => publicRecord(token, this.#lastUse(token)));
   }
@@ -90,17 +98,16 @@ export class Tokens {
 
   /**
    * @returns the secret, which exists nowhere else from then on, and its record
-   * @throws SessiondError storage_failed; limit_reached when nothing may be displaced; unauthenticated when the parent has ended
+   * @throws SessiondError storage_failed; limit_reached when nothing may be displaced; unauthenticated when who asks has ended
    */
   async mint(options: MintOptions, holdsSeat: (tokenId: string) => boolean = () => false): Promise<{ token: string; record: TokenRecord }> {
     const token = formatToken(options.right, this.#store.data.session_id, mintTokenSecret());
     const now = this.#clock.now();
-    let displaced: string[] = [];
+    let displaced: readonly string[] = [];
     let record: StoredToken | undefined;
     await this.#store.update((file) => {
+      options.by.mustStand();
       const parent = options.parent === undefined ? undefined : file.tokens.find((held) => held.token_id === options.parent);
-      if (options.parent !== undefined && (parent === undefined || !this.#alive(parent))) throw new SessiondError("unauthenticated");
-      if (options.keyId !== undefined && !this.#options.keyIsLive(options.keyId)) throw new SessiondError("unauthenticated");
       const ends = [options.ttl_ms === undefined ? undefined : now + options.ttl_ms, parent?.expires_at].filter((end) => end !== undefined);
       record = {
         token_id: mintId("tok"),
@@ -117,16 +124,13 @@ export class Tokens {
       };
       // What has ended needs no place; it is only forgotten here, so that `list` stays cheap.
       file.tokens = file.tokens.filter((held) => this.#alive(held));
-      if (file.tokens.length >= this.#limits.tokens_live_max) {
-        // One with children is kept: they were minted, and would end with it.
-        const parents = new Set(file.tokens.map((held) => held.parent));
-        const candidates = file.tokens.filter(({ origin, token_id: id }) => origin === "start" && !parents.has(id) && !holdsSeat(id) && !this.#streams.has(id));
-        const oldest = candidates.sort((a, b) => this.#lastUse(a) - this.#lastUse(b))[0];
-        if (oldest === undefined) throw new SessiondError("limit_reached", { limit: "tokens_live_max", value: this.#limits.tokens_live_max, unit: "tokens" });
-        displaced = [oldest.token_id];
-        file.tokens = file.tokens.filter((held) => held !== oldest);
-      }
-      file.tokens.push(record);
+      const gone = displacedBy(record, file.tokens, {
+        limits: this.#limits,
+        isFree: ({ token_id: id }) => !holdsSeat(id) && !this.#streams.has(id),
+        lastUse: (held) => this.#lastUse(held),
+      });
+      displaced = gone === undefined ? [] : [gone.token_id];
+      file.tokens = [...file.tokens.filter((held) => held !== gone), record];
     });
     if (record === undefined) throw new SessiondError("internal");
     this.givenAt = this.#clock.steady();
@@ -134,11 +138,14 @@ export class Tokens {
     return { token, record: publicRecord(record, now) };
   }
 
-  /** @returns ids of the token and its children, all ended now. @throws SessiondError not_found, storage_failed */
-  async revoke(tokenId: string): Promise<string[]> {
-    if (!this.#store.data.tokens.some((token) => token.token_id === tokenId && this.#alive(token))) throw new SessiondError("not_found", { what: "token" });
-    const gone = withChildren(this.#store.data.tokens, tokenId);
+  /** @returns ids of the token and its children, all ended now. @throws SessiondError not_found, unauthenticated, storage_failed */
+  async revoke(tokenId: string, by: Standing): Promise<string[]> {
+    if (!this.isLive(tokenId)) throw new SessiondError("not_found", { what: "token" });
+    let gone: string[] = [];
+    // In the step that writes: a child that is being made has its turn before this, and goes too.
     await this.#store.update((file) => {
+      by.mustStand();
+      gone = withChildren(file.tokens, tokenId);
       file.tokens = file.tokens.filter((token) => !gone.includes(token.token_id));
     });
     this.#end(gone, "revoked");
@@ -163,8 +170,8 @@ export class Tokens {
     this.#watchExpiry(tokenId);
     // It may have ended between the gate's look at it and now.
     const stored = this.#store.data.tokens.find((token) => token.token_id === tokenId);
-    if (stored === undefined || !this.#alive(stored))
-      controller.abort(new SessiondError("token_ended", { cause: stored === undefined ? "revoked" : "expired" }));
+    const cause = stored === undefined ? "revoked" : this.#endOf(stored);
+    if (cause !== null) controller.abort(new SessiondError("token_ended", { cause }));
     const release = () => {
       open.delete(controller);
       this.#used.set(tokenId, this.#clock.now());
@@ -192,14 +199,20 @@ export class Tokens {
   }
 
   #alive(token: StoredToken): boolean {
+    return this.#endOf(token) === null;
+  }
+
+  /** How one has ended that is stored, or null while it lives. */
+  #endOf(token: StoredToken): TokenEndCause | null {
     const now = this.#clock.now();
-    if (token.expires_at !== undefined && token.expires_at <= now) return false;
-    if (token.key_id !== undefined && !this.#options.keyIsLive(token.key_id)) return false;
-    if (token.origin === "start" && now - this.#lastUse(token) > this.#limits.start_token_idle_ms) return false;
+    if (token.expires_at !== undefined && token.expires_at <= now) return "expired";
+    const keyEnd = token.key_id === undefined ? null : this.#options.keyEnd(token.key_id);
+    if (keyEnd !== null) return keyEnd;
+    if (token.origin === "start" && now - this.#lastUse(token) > this.#limits.start_token_idle_ms) return "expired";
     // A child never outlives its parent, whatever ended that.
-    if (token.parent === undefined) return true;
+    if (token.parent === undefined) return null;
     const parent = this.#store.data.tokens.find((held) => held.token_id === token.parent);
-    return parent !== undefined && this.#alive(parent);
+    return parent === undefined ? "revoked" : this.#endOf(parent);
   }
 
   #watchExpiry(tokenId: string): void {
@@ -209,8 +222,9 @@ export class Tokens {
     if (ends === Number.POSITIVE_INFINITY) return;
     const check = () => {
       this.#timers.delete(tokenId);
-      if (this.#alive(stored)) this.#watchExpiry(tokenId);
-      else this.#end(withChildren(this.#store.data.tokens, tokenId), "expired");
+      const cause = this.#endOf(stored);
+      if (cause === null) this.#watchExpiry(tokenId);
+      else this.#end(withChildren(this.#store.data.tokens, tokenId), cause);
     };
     // The machine's clock may be set, or have slept, meanwhile.
     this.#timers.set(tokenId, this.#clock.after(Math.max(0, Math.min(ends - this.#clock.now(), this.#limits.clock_look_ms)), check));

@@ -33,7 +33,7 @@ export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: P
   if (!isAbsolute(path)) throw invalid("it must be an absolute path");
   if (path.includes("\0") || Buffer.byteLength(path) > limits.workdir_bytes_max) throw invalid("it is not a path");
   const real = await realWithin(path, reach);
-  if (!(await stat(real)).isDirectory()) throw invalid("it is a file, not a directory");
+  if (!(await isDirectory(real))) throw invalid("it is a file, not a directory");
   try {
     await access(real, constants.R_OK | constants.X_OK);
   } catch {
@@ -51,7 +51,7 @@ export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: P
 export async function resolveRoot(path: string, reach: Pick<Reach, "roots">): Promise<string> {
   if (!isAbsolute(path) || path.includes("\0")) throw invalid("a root must be an absolute path");
   const real = await realWithin(path, reach);
-  if (!(await stat(real)).isDirectory()) throw invalid("a root must be a directory");
+  if (!(await isDirectory(real))) throw invalid("a root must be a directory");
   return real;
 }
 
@@ -65,9 +65,14 @@ async function realWithin(path: string, { roots }: Pick<Reach, "roots">): Promis
   return real;
 }
 
-async function realOf(path: string): Promise<string> {
+const realOf = (path: string): Promise<string> => found(() => realpath(path));
+
+/** It may have gone since its path was resolved. */
+const isDirectory = async (real: string): Promise<boolean> => (await found(() => stat(real))).isDirectory();
+
+async function found<Found>(look: () => Promise<Found>): Promise<Found> {
   try {
-    return await realpath(path);
+    return await look();
   } catch (error) {
     if (isErrno(error, "ENOENT")) throw invalid("it does not exist");
     if (isErrno(error, "ENOTDIR")) throw invalid("part of the path is a file");

@@ -2,6 +2,7 @@ import { realpath } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { deathSignalPrefix } from "../agents/children.ts";
+import { systemProgramDirs } from "../system-program.ts";
 import { keySources, readConfig, type Config } from "../config.ts";
 import type { Examination, Trouble } from "./examination.ts";
 import { closed } from "./place-check.ts";
@@ -39,7 +40,7 @@ export async function setupTroubles({ env, configDir, runtimeDir, socket, runnin
       what: `the socket's path has ${bytes} bytes, more than ${limits.socket_path_bytes_max}`,
       mend: "set XDG_RUNTIME_DIR to a shorter directory",
     });
-  if (process.platform === "linux" && (await deathSignalPrefix(process.env["PATH"] === undefined ? {} : { PATH: process.env["PATH"] })).length === 0)
+  if (process.platform === "linux" && (await deathSignalPrefix(systemProgramDirs)).length === 0)
     add({
       weight: "note",
       what: "`setpriv --pdeathsig` is not there: when the daemon is killed, its tools run on until the next start ends them",

@@ -8,6 +8,7 @@ import type { Counters } from "../counters.ts";
 import { mintBootId } from "../ids.ts";
 import type { Peer } from "../gate.ts";
 import type { buildRouter } from "../router.ts";
+import type { Throttle } from "../throttle.ts";
 import { frameEncoder } from "./encode.ts";
 import { fullWords, retryAfter, type Entrance } from "./entrance.ts";
 import { answer, asksForDoor, send, type MetricsSource } from "./http.ts";
@@ -28,6 +29,8 @@ export interface DoorOptions extends MetricsSource {
   readonly counters: Counters;
   /** @returns why nobody is let in from there for a while, or undefined */
   knock(peer: Peer): SessiondError | undefined;
+  /** Of each message, before it is looked into. @returns why its connection is closed, or undefined */
+  heard: Throttle["said"];
   /** Each time a connection comes or goes. */
   onChange(connections: number): void;
 }
@@ -139,13 +142,18 @@ export function openDoor(options: DoorOptions): Door {
   }
 
   function accept(client: WebSocket, request: IncomingMessage, peer: Peer, outflow: Outflow): void {
-    paced.set(client, new PacedConnection(client, peer, { ...options, outflow }));
+    const connection = new PacedConnection(client, peer, { ...options, outflow });
+    paced.set(client, connection);
     const stopHello = clock.after(limits.hello_wait_ms, () => {
       client.close(policyViolation, "hello_wait_ms");
       client.terminate();
     });
-    client.once("message", stopHello);
-    const stopBeat = keepAlive(client, outflow, options);
+    connection.onCall = stopHello;
+    client.on("message", (data: Buffer) => {
+      const tooOften = options.heard(connection, { bytes: data.length, call: !isKeepAlive(data) });
+      if (tooOften !== undefined) counters.throttle(String(tooOften.detail["limit"]));
+    });
+    const stopBeat = keepAlive(client, connection, { ...options, outflow });
     client.once("close", () => {
       stopHello();
       stopBeat();
@@ -182,8 +190,16 @@ export function openDoor(options: DoorOptions): Door {
   };
 }
 
+/** The adapter's own words, which it answers or passes over by itself. */
+const isKeepAlive = (data: Buffer): boolean => data.length === 4 && (data.equals(ping) || data.equals(pong));
+const [ping, pong] = [Buffer.from("PING"), Buffer.from("PONG")];
+
 /** A quiet peer is probed; one that answers nothing in time is gone, and its seats with it. */
-function keepAlive(client: WebSocket, outflow: Outflow, { clock, limits }: Pick<DoorOptions, "clock" | "limits">): () => void {
+function keepAlive(
+  client: WebSocket,
+  connection: PacedConnection,
+  { clock, limits, outflow }: Pick<DoorOptions, "clock" | "limits"> & { readonly outflow: Outflow },
+): () => void {
   let cancel = clock.after(limits.heartbeat_ms, probe);
   let probed = 0;
   let before = 0;
@@ -200,7 +216,7 @@ function keepAlive(client: WebSocket, outflow: Outflow, { clock, limits }: Pick<
     const taken = outflow.taken();
     // The probe waits behind what was said before it, and that is on its way over a slow line.
     if (taken < probed && taken > before) return watch();
-    if (client.bufferedAmount <= limits.socket_buffer_bytes_max) return client.terminate();
+    if (!connection.full) return client.terminate();
     // Its peer takes nothing, and so has not seen the probe: that is the stall limit's to judge first.
     before = taken;
     cancel = clock.after(limits.stall_ms, () => (outflow.taken() > before ? watch() : client.terminate()));

@@ -66,6 +66,10 @@ export function outflowOf(socket: Socket): Outflow {
   const { _handle: handle } = socket as unknown as { readonly _handle?: Handle | null };
   return {
     said: () => socket.bytesWritten,
-    taken: () => (handle == null ? 0 : handle.bytesWritten - handle.writeQueueSize),
+    taken: () => {
+      const taken = handle == null ? Number.NaN : handle.bytesWritten - handle.writeQueueSize;
+      // Should a later Node not have them: what has wholly left, which is less, and known to all.
+      return Number.isFinite(taken) ? taken : socket.bytesWritten - socket.writableLength;
+    },
   };
 }

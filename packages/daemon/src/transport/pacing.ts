@@ -33,6 +33,10 @@ export class PacedConnection implements Connection {
   readonly #clock: Clock;
   readonly #counters: Counters;
   readonly #outflow: Outflow;
+  /** Told of each call, whatever becomes of it. */
+  onCall: () => void = () => undefined;
+  /** Messages that have not left. */
+  #unsent = 0;
   #calls = 0;
   #subscriptions = 0;
   #waiting: { resolve: () => void; reject: (error: SessiondError) => void }[] = [];
@@ -59,7 +63,7 @@ export class PacedConnection implements Connection {
   }
 
   ready(): Promise<void> {
-    if (!this.#full || this.signal.aborted) return Promise.resolve();
+    if (!this.full || this.signal.aborted) return Promise.resolve();
     this.#watchStall();
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
@@ -71,23 +75,28 @@ export class PacedConnection implements Connection {
     if (credential.aborted) this.#ended();
   }
 
-  /** Its streams say why first. */
-  readonly #ended = (): void => void setImmediate(() => this.#socket.close(credentialEndedClose, "token_ended"));
+  readonly #ended = (): void => this.#part(credentialEndedClose, "token_ended", this.#limits.heartbeat_wait_ms);
 
   turnOut(): void {
     if (this.#turnedOut) return;
     this.#turnedOut = true;
     // What else it has said is passed over, whoever would have listened.
     this.#socket.removeAllListeners("message");
-    // It is told why first.
+    this.#part(triedTooOftenClose, "rate_limited", this.#limits.door_close_ms);
+  }
+
+  /** Its calls and streams are told why first; a peer that does not take its leave is cut. */
+  #part(code: number, reason: string, waitMs: number): void {
     setImmediate(() => {
-      this.#socket.close(triedTooOftenClose, "rate_limited");
-      const cut = this.#clock.after(this.#limits.door_close_ms, () => this.#socket.terminate());
+      if (this.signal.aborted) return;
+      this.#socket.close(code, reason);
+      const cut = this.#clock.after(waitMs, () => this.#socket.terminate());
       this.signal.addEventListener("abort", cut, { once: true });
     });
   }
 
   enter(kind: Row["kind"]): () => void {
+    this.onCall();
     const { calls_per_connection_max, subscriptions_per_connection_max } = this.#limits;
     if (kind === "subscription") {
       if (this.#subscriptions >= subscriptions_per_connection_max)
@@ -110,25 +119,31 @@ export class PacedConnection implements Connection {
     return () => void (this.#calls -= 1);
   }
 
-  get #full(): boolean {
-    return this.#socket.bufferedAmount > this.#limits.socket_buffer_bytes_max;
+  /** Its peer has yet to take what was said. */
+  get full(): boolean {
+    const { socket_buffer_bytes_max, socket_buffer_messages_max } = this.#limits;
+    return this.#socket.bufferedAmount > socket_buffer_bytes_max || this.#unsent > socket_buffer_messages_max;
   }
 
   /** `ws` tells when a message has left through the callback of `send`; the adapter gives none, so one is put in. */
   #noticeFlushes(): void {
     const send = this.#socket.send.bind(this.#socket) as (data: Buffer, how: { readonly binary: false }, done: (error?: Error) => void) => void;
     const flushed = () => {
+      this.#unsent -= 1;
       if (this.#socket.readyState !== this.#socket.OPEN) return;
       this.#stall?.();
       this.#stall = null;
-      if (this.#full) return this.#watchStall();
+      if (this.full) return this.#watchStall();
       this.#socket.resume();
       this.#wake();
     };
     this.#socket.send = ((data: string) => {
+      // The adapter's answer to a probe: who has so much before it hears from us all the same.
+      if (data === "PONG" && this.full) return;
+      this.#unsent += 1;
       // As bytes: of a text that waits Node keeps the text and three bytes of storage for each of its characters.
       send(Buffer.from(data), { binary: false }, flushed);
-      if (!this.#full || this.#socket.readyState !== this.#socket.OPEN) return;
+      if (!this.full || this.#socket.readyState !== this.#socket.OPEN) return;
       this.#socket.pause();
       this.#watchStall();
     }) as WebSocket["send"];

@@ -10,6 +10,7 @@ export const mintToken: Handler<"mint_token"> = async ({ input, grant, daemon })
       life: daemon.host.life(entry).life,
       origin: grant.kind === "host" ? grant.origin : grant.kind,
       keyId: grant.kind === "host" ? grant.reach.keyId : undefined,
+      by: grant,
       ...(input.ttl_ms !== undefined && { ttl_ms: input.ttl_ms }),
       ...(grant.kind === "token" && { parent: grant.token.token_id }),
     },

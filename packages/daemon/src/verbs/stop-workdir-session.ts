@@ -10,6 +10,6 @@ export const stopWorkdirSession: Handler<"stop_workdir_session"> = async ({ inpu
   return host.serial.run(`workdir ${workdir}`, async () => {
     const entry = host.options.registry.stableOf(workdir);
     if (entry === undefined || !grant.reach.sees(entry)) throw new SessiondError("not_found", { what: "session" });
-    return { session_id: entry.id, ...(await host.stop(entry.id, actorOf(grant))) };
+    return { session_id: entry.id, ...(await host.stop(entry.id, actorOf(grant), () => grant.mustStand())) };
   });
 };

@@ -37,7 +37,7 @@ async function planOf(call: TranscriptCall, { world, mayAsk }: { world: CallWorl
   if (call.rawInput !== undefined) {
     return {
       call,
-      refused: `The arguments were not a JSON object, or larger than ${world.limits.tool_input_bytes_max} bytes, so nothing was run. They began: ${call.rawInput.slice(0, 200)}`,
+      refused: `The arguments were not a JSON object, or larger than ${world.limits.tool_input_bytes_max} bytes, or nested deeper than ${world.limits.tool_input_depth_max}, so nothing was run. They began: ${call.rawInput.slice(0, 200)}`,
     };
   }
   const tool = toolNamed(call.tool);

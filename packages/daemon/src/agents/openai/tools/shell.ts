@@ -18,6 +18,7 @@ export const shell = defineTool({
   title: ({ command }) => command,
 
   async preview({ command, timeout_ms }, { paths, sandbox }) {
+    await paths.mustStand();
     return {
       text: `$ ${command}\n\nin ${paths.workdir}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}${sandbox === "off" ? "" : `\n${inSandbox[sandbox]}`}`,
       fileDigest: "",

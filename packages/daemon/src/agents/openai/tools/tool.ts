@@ -1,5 +1,6 @@
 import type { Limits, RulePattern, Sandbox, schemas } from "@sessiond/shared";
 import { z } from "zod";
+import { diskReason } from "../../../disk.ts";
 import type { MarkedChild } from "../../children.ts";
 import type { Paths } from "../paths.ts";
 
@@ -125,5 +126,7 @@ export function failureText(error: unknown): string {
     ENXIO: "That is not a regular file.",
     ENOSPC: "The disk is full.",
   };
-  return known[code] ?? `The tool failed: ${error instanceof Error ? error.message : String(error)}`;
+  // Without the path: it may go by a descriptor, which says nothing to anybody.
+  const said = error instanceof Error && code === "" ? error.message : diskReason(error);
+  return known[code] ?? `The tool failed: ${said}`;
 }
