@@ -1,8 +1,7 @@
-import { withoutSecrets } from "@sessiond/shared";
-import { foreignLine, type Screen } from "./screen.ts";
+import type { Screen } from "./screen.ts";
 
 /** One line for the person, on stderr, whatever stdout is for. */
-export const say = (text: string): void => void process.stderr.write(`sessiond: ${foreignLine(withoutSecrets(text))}\n`);
+export const say = (text: string): void => void process.stderr.write(`sessiond: ${text}\n`);
 
 /** Where what happens is shown: the agent's words on stdout, the rest where `aside` says. */
 export type Notice = (text: string) => void;
@@ -12,5 +11,5 @@ export const noticeOn =
   (screen: Screen): Notice =>
   (text) => {
     screen.close();
-    screen.put(process.stderr, `sessiond: ${foreignLine(withoutSecrets(text))}\n`);
+    screen.put(process.stderr, `sessiond: ${text}\n`);
   };

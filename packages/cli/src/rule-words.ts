@@ -10,9 +10,6 @@ export const scopeWords = ({ scope }: Rule): string => scopes[scope];
 
 /** `allow shell: npm test, in /home/me/app`, on one line. */
 export function ruleWords({ effect, tool, pattern }: Rule): string {
-  const about =
-    pattern.type === "path"
-      ? pattern.path
-      : `${pattern.command}, in ${pattern.directory}${pattern.sandbox === undefined ? "" : ` (sandbox ${pattern.sandbox})`}`;
+  const about = pattern.type === "path" ? pattern.path : `${pattern.command}, in ${pattern.directory}`;
   return foreignLine(`${effect} ${tool}: ${about}`);
 }

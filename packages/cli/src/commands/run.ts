@@ -1,6 +1,5 @@
 import { text as readAll } from "node:stream/consumers";
 import { Option, type Command } from "commander";
-import type { Sandbox } from "@sessiond/client";
 import { converse } from "../conversing.ts";
 import { takeSeat, type Answering, type Desk } from "../driving.ts";
 import { parseDuration } from "../duration.ts";
@@ -9,29 +8,17 @@ import { Follower } from "../follower.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { noticeOn } from "../notice.ts";
-import {
-  addReachOptions,
-  jsonOption,
-  labelOption,
-  policyOption,
-  sandboxOption,
-  titleOption,
-  whenBusyOf,
-  addBusyOptions,
-  withExamples,
-  workdirOption,
-  type BusyFlags,
-} from "../options.ts";
+import { jsonOption, labelOption, policyOption, titleOption, whenBusyOf, addBusyOptions, withExamples, workdirOption, type BusyFlags } from "../options.ts";
 import type { Policy } from "../policies.ts";
 import { judge, promptOnce } from "../prompting.ts";
-import { reach, type ReachFlags } from "../reach.ts";
+import { reach } from "../reach.ts";
 import { Screen } from "../screen.ts";
 import { JsonLines } from "../shower.ts";
 import { startedSession } from "../starting.ts";
 import { Transcript } from "../transcript.ts";
 import { Wheel } from "../wheel.ts";
 
-interface RunOptions extends BusyFlags, ReachFlags {
+interface RunOptions extends BusyFlags {
   readonly workdir?: string;
   readonly approve?: true;
   readonly reject?: true;
@@ -42,7 +29,6 @@ interface RunOptions extends BusyFlags, ReachFlags {
   readonly timeout?: number;
   readonly title?: string;
   readonly policy?: Policy;
-  readonly sandbox?: Sandbox;
   readonly label?: string;
 }
 
@@ -61,7 +47,6 @@ export function declare(command: Command): void {
       .option("--agent <name>", "the agent, likewise")
       .addOption(titleOption())
       .addOption(policyOption())
-      .addOption(sandboxOption())
       .addOption(labelOption())
       .option("--timeout <duration>", "stop waiting after that long; the turn goes on", parseDuration)
       .addHelpText("after", "\nThe agent's words go to stdout, everything else to stderr. Ctrl-C interrupts the turn; a second one leaves."),
@@ -71,7 +56,6 @@ export function declare(command: Command): void {
     'sessiond run --steer "and update the changelog"',
     'sessiond run --json --approve "run npm test" | jq -r .type',
   ).action((prompt: string | undefined, options: RunOptions) => run(prompt, options));
-  addReachOptions(command);
 }
 
 async function run(given: string | undefined, options: RunOptions): Promise<void> {
@@ -81,7 +65,7 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
   if (prompt?.trim() === "") throw new Failure("usage", 'The prompt is empty. Say what to do: `sessiond run "read README.md"`.');
   if (prompt === undefined && options.json) throw new Failure("usage", "--json needs a prompt.");
   onGoodbye();
-  const host = await reach("run", options);
+  const host = await reach("run");
   const session = await startedSession(host, options);
   const screen = new Screen(process.stdout, process.stderr);
   const notice = noticeOn(screen);

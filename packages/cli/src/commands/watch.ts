@@ -4,12 +4,11 @@ import { exitCodes } from "../exit-codes.ts";
 import { HostWords } from "../host-words.ts";
 import { onGoodbye, onInterrupt } from "../interrupts.ts";
 import { say } from "../notice.ts";
-import { addReachOptions, jsonOption, withExamples } from "../options.ts";
-import { find, type ReachFlags } from "../reach.ts";
-import { jsonLine } from "../screen.ts";
+import { jsonOption, withExamples } from "../options.ts";
+import { find } from "../reach.ts";
 import { existingSession } from "../which-session.ts";
 
-interface WatchOptions extends ReachFlags {
+interface WatchOptions {
   readonly workdir?: string;
   readonly json?: true;
 }
@@ -28,13 +27,12 @@ export function declare(command: Command): void {
     "sessiond watch --workdir .",
     "sessiond watch --json | jq -c 'select(.frame.event.type == \"approval_pending\")'",
   ).action((names: readonly string[], options: WatchOptions) => watch(names, options));
-  addReachOptions(command);
 }
 
-async function watch(names: readonly string[], { workdir, json, ...where }: WatchOptions): Promise<void> {
+async function watch(names: readonly string[], { workdir, json }: WatchOptions): Promise<void> {
   onGoodbye();
   onInterrupt(() => false, exitCodes.done);
-  const host = await find("watch", where);
+  const host = await find("watch");
   const listings = await Promise.all(names.map((name) => existingSession(host, { session: name })));
   const sessionIds = listings.length === 0 ? undefined : listings.map(({ session_id }) => session_id);
   const watching = host.observe().watch({ sessionIds, workdir: workdir === undefined ? undefined : resolve(workdir) });
@@ -47,7 +45,7 @@ async function watch(names: readonly string[], { workdir, json, ...where }: Watc
     say(lost ? "… reconnecting" : "connected again");
   });
   for await (const event of watching.events) {
-    if (json) process.stdout.write(jsonLine(event));
+    if (json) process.stdout.write(`${JSON.stringify(event)}\n`);
     else for (const line of event.type === "list" ? words.list(event.sessions) : words.event(event.frame)) process.stdout.write(`${line}\n`);
   }
 }

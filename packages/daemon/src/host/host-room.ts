@@ -12,8 +12,6 @@ import type { Clock } from "../clock.ts";
 import { Bell } from "../room/bell.ts";
 import { EncodedFrames } from "../room/room.ts";
 import type { Reader } from "../session/attach.ts";
-import type { Reach } from "./reach.ts";
-import type { RegistryEntry } from "./registry.ts";
 
 /**
  * Room `host`: what happens to all sessions, for those who watch them. Numbered from 1 for one
@@ -27,13 +25,12 @@ export interface HostRoomOptions {
   readonly epoch: string;
   readonly clock: Clock;
   readonly limits: Limits;
-  /** Those within reach, as they are now. */
-  list(reach: Reach): SessionListing[];
+  /** All sessions as they are now. */
+  list(): SessionListing[];
 }
 
 /** Of the sessions that fulfil all of it. */
 export interface WatchFilter {
-  readonly reach: Reach;
   readonly sessionIds?: ReadonlySet<SessionId>;
   readonly workdir?: string;
 }
@@ -42,12 +39,9 @@ export type WatchOutput =
   | Exclude<WatchItem, { type: "batch" }>
   | { readonly type: "batch"; readonly cursor: string; readonly head: number; readonly frames: EncodedFrames };
 
-/** What decides who may see a session; it does not change while the session exists. */
-type Place = Pick<RegistryEntry, "workdir" | "key_id">;
-
 interface Kept {
   readonly sessionId: SessionId;
-  readonly place: Place;
+  readonly workdir: string;
   /** Encoded once, for all readers. */
   readonly text: string;
 }
@@ -71,11 +65,11 @@ export class HostRoom {
     this.#options = options;
   }
 
-  publish({ workdir, key_id }: Place, event: HostEvent): void {
+  publish(workdir: string, event: HostEvent): void {
     this.#head += 1;
     // Parsed, so that nothing leaves that the table does not name.
     const frame: HostFrame = { seq: this.#head, at: this.#options.clock.now(), event: hostEventSchema.parse(event) };
-    this.#window.push({ sessionId: event.session_id, place: { workdir, ...(key_id !== undefined && { key_id }) }, text: JSON.stringify(frame) });
+    this.#window.push({ sessionId: event.session_id, workdir, text: JSON.stringify(frame) });
     if (this.#window.length > this.#options.limits.host_window_events_max) this.#window.shift();
     this.#bell.ring();
   }
@@ -93,8 +87,6 @@ export class HostRoom {
    * Cost: a number a reader; memory does not grow with readers, fast or slow.
    */
   async *watch(filter: WatchFilter, cursor: string | undefined, { signal, ready }: Reader): AsyncGenerator<WatchOutput> {
-    // Its credential may have ended on the way here: then there is no list for it either.
-    if (signal.reason instanceof SessiondError) throw signal.reason;
     const refused = cursor === undefined ? null : this.#judge(cursor);
     let after = this.#head;
     if (cursor !== undefined && refused === null) {
@@ -138,17 +130,16 @@ export class HostRoom {
   }
 
   #listed(filter: WatchFilter, reset: "unknown_epoch" | "beyond_end" | "too_old" | null): WatchOutput {
-    const sessions = this.#options.list(filter.reach).filter((session) => chosen(filter, session.session_id, session.workdir));
+    const sessions = this.#options.list().filter((session) => matches(filter, session.session_id, session.workdir));
     return { type: "list", cursor: this.#cursor(this.#head), head: this.#head, sessions, ...(reset !== null && { reset }) };
   }
 
   #take(after: number, filter: WatchFilter): Taken {
-    const all = filter.sessionIds === undefined && filter.workdir === undefined && filter.reach.roots === null;
+    const all = filter.sessionIds === undefined && filter.workdir === undefined;
     if (all && this.#latest?.after === after && this.#latest.last === this.#head) return this.#latest;
     const from = after - this.#passed;
     const kept = this.#window.slice(from, from + this.#options.limits.batch_frames_max);
-    const visible = kept.filter(({ sessionId, place }) => filter.reach.sees(place) && chosen(filter, sessionId, place.workdir));
-    const texts = visible.map(({ text }) => text);
+    const texts = kept.filter(({ sessionId, workdir }) => matches(filter, sessionId, workdir)).map(({ text }) => text);
     const taken = { after, last: after + kept.length, frames: new EncodedFrames(texts) };
     if (all) this.#latest = taken;
     return taken;
@@ -157,5 +148,5 @@ export class HostRoom {
 
 const seqOf = (cursor: string): number => Number(cursor.slice(cursor.lastIndexOf(":") + 1));
 
-const chosen = ({ sessionIds, workdir }: WatchFilter, id: SessionId, of: string): boolean =>
+const matches = ({ sessionIds, workdir }: WatchFilter, id: SessionId, of: string): boolean =>
   (sessionIds === undefined || sessionIds.has(id)) && (workdir === undefined || workdir === of);
