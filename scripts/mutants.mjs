@@ -7,7 +7,7 @@
 //   # test: test/seats.test.ts -t second driver      (`-t` and a name pattern may be left out)
 //   # B14: two drivers at once                       what it breaks
 //   # build: yes                                     where the test starts the bundles
-// Everything runs in copies of the tree; the tree itself is never touched.
+// Everything runs in copies of the tree, a few that are mended after each; the tree itself is never touched.
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -54,9 +54,13 @@ function copyTree(to, bundlesFrom) {
   for (const dir of ["node_modules", ...readdirSync(join(root, "packages")).map((name) => `packages/${name}/node_modules`)]) {
     if (existsSync(join(root, dir))) linkModules(dir, to);
   }
-  if (bundlesFrom === undefined) return;
+  if (bundlesFrom !== undefined) copyBundles(to, bundlesFrom);
+}
+
+function copyBundles(to, bundlesFrom) {
   for (const name of readdirSync(join(bundlesFrom, "packages"))) {
     const dist = join("packages", name, "dist");
+    rmSync(join(to, dist), { recursive: true, force: true });
     if (existsSync(join(bundlesFrom, dist))) cpSync(join(bundlesFrom, dist), join(to, dist), { recursive: true });
   }
 }
@@ -72,14 +76,22 @@ function linkModules(dir, to) {
   }
 }
 
+/** The files that a mutant has changed are as they were again, and so are the bundles. */
+function mend(mutant, dir, baseline) {
+  for (const [, path] of readFileSync(mutant.patch, "utf8").matchAll(/^[+-]{3} [ab]\/(\S+)/gm)) {
+    rmSync(join(dir, path), { force: true });
+    if (existsSync(join(baseline, path))) cpSync(join(baseline, path), join(dir, path));
+  }
+  if (mutant.build) copyBundles(dir, baseline);
+}
+
 const build = (dir) => runCommand(process.execPath, [join(dir, "scripts/build.mjs")], { cwd: dir, timeoutMs });
 
 /** @returns {Promise<{report: object | null, output: string}>}  vitest's report on those test files, null when it made none */
 async function runTests(dir, files, { pattern, limitMs }) {
   const reportPath = join(dir, ".tmp/mutant.json");
-  // Of an earlier run in this copy: one that makes no report must not be read as that one.
-  rmSync(reportPath, { force: true });
   // Many a mutant shows as a wait without end; tests that need longer than this say so themselves.
+  rmSync(reportPath, { force: true });
   const args = ["run", ...files, "--testTimeout=10000", "--reporter=json", `--outputFile=${reportPath}`, ...(pattern === undefined ? [] : ["-t", pattern])];
   // npm's own variables name the root; the copy must not learn of it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("npm_") && name !== "SESSIOND_TEST_REPORT"));
@@ -97,8 +109,7 @@ const countOf = (report, status) => report.testResults.flatMap((file) => file.as
 // --- One mutant --------------------------------------------------------------------------------------
 
 /** @returns {Promise<{verdict: "caught" | "SURVIVED" | "stale" | "broken", why?: string}>} */
-async function tryMutant(mutant, dir, baseline) {
-  copyTree(dir, baseline);
+async function tryMutant(mutant, dir) {
   // The ceiling: should the temporary directory lie in some repository, git would apply nothing and say ok.
   const apply = await runCommand("git", ["apply", "--whitespace=nowarn", mutant.patch], {
     cwd: dir,
@@ -180,25 +191,27 @@ async function main(scratch) {
     const baseline = join(scratch, "baseline");
     const broken = await findBroken(baseline, [...new Set(chosen.map(({ test }) => test))]);
     const waiting = [...chosen];
-    const worker = async () => {
-      for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) await report(mutant, scratch, baseline, broken);
+    const worker = async (_, index) => {
+      const dir = join(scratch, `copy-${index}`);
+      copyTree(dir, baseline);
+      for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+        await report(mutant, dir, broken);
+        mend(mutant, dir, baseline);
+      }
     };
     await Promise.all(Array.from({ length: atOnce }, worker));
   }
   if (asked.length === 0) listUncovered(new Set(all.map(({ promise }) => promise)));
 }
 
-async function report(mutant, scratch, baseline, broken) {
+async function report(mutant, dir, broken) {
   const begun = performance.now();
-  const dir = join(scratch, mutant.name);
   const reason = broken.get(mutant.test);
-  const { verdict, why } =
-    reason === undefined ? await tryMutant(mutant, dir, baseline) : { verdict: "broken", why: `${mutant.test} fails without it: ${reason}` };
+  const { verdict, why } = reason === undefined ? await tryMutant(mutant, dir) : { verdict: "broken", why: `${mutant.test} fails without it: ${reason}` };
   counts[verdict]++;
   const line = `${verdict} ${mutant.name} (${((performance.now() - begun) / 1000).toFixed(1)} s)${why ? `: ${why.replaceAll("\n", "\n    ")}` : ""}`;
   console.log(line);
   if (why !== undefined) remarkable.push(line);
-  rmSync(dir, { recursive: true, force: true });
 }
 
 /** For information: promises that some test names and no mutant tries. */

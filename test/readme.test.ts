@@ -119,7 +119,9 @@ test("the commands and options in README exist, and every command of `sessiond -
   expect(typed.length).toBeGreaterThanOrEqual(4);
   for (const [line, name = "", rest = ""] of typed) {
     expect(commands, line).toContain(name);
-    const { stdout: options } = await run(command, ["help", name]);
+    // What stands before the first option: a part of the command, and names.
+    const words = [...(/^(?: [a-z][\w-]*)*/.exec(rest)?.[0] ?? "").matchAll(/\S+/g)].map(([word]) => word);
+    const { stdout: options } = await run(command, [name, ...words, "--help"]);
     for (const [option] of rest.replaceAll(/"[^"]*"/g, "").matchAll(/--[\w-]+/g)) expect(options, line).toContain(option);
   }
 });

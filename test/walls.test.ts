@@ -77,6 +77,7 @@ const floors = ["leaf", "room", "session", "host", "gate", "verbs", "router", "t
 type Floor = (typeof floors)[number] | "port" | "agents";
 const topFloors: Readonly<Record<string, Floor>> = {
   "gate.ts": "gate",
+  "throttle.ts": "gate",
   "router.ts": "router",
   "metrics.ts": "router",
   "metric-table.ts": "router",

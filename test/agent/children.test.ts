@@ -165,17 +165,17 @@ test("B39 a first process that ends before anyone has looked at it leaves nobody
 });
 
 /** A directory whose setpriv waits until a file is there: the system is slow to answer. */
-function slowSetpriv(): { path: string; answer: () => void; asked: () => boolean } {
+function slowSetpriv(): { dirs: readonly string[]; answer: () => void; asked: () => boolean } {
   const bin = join(workdir(), "bin");
   mkdirSync(bin);
   writeFileSync(join(bin, "setpriv"), `#!/bin/sh\ntouch ${bin}/asked\nwhile [ ! -e ${bin}/go ]; do sleep 0.02; done\nexit 1\n`);
   chmodSync(join(bin, "setpriv"), 0o755);
-  return { path: `${bin}:${env.PATH}`, answer: () => writeFileSync(join(bin, "go"), ""), asked: () => existsSync(join(bin, "asked")) };
+  return { dirs: [bin], answer: () => writeFileSync(join(bin, "go"), ""), asked: () => existsSync(join(bin, "asked")) };
 }
 
 test("B22 B39 a command whose start is under way when the interrupt comes is not run", async () => {
   const setpriv = slowSetpriv();
-  const driver = driverOf({ childEnv: { PATH: setpriv.path } });
+  const driver = driverOf({ programDirs: setpriv.dirs });
   const turn = driver.prompt("run touch up");
   await eventually("the system is asked", setpriv.asked);
   turn.interrupt();
@@ -187,7 +187,7 @@ test("B22 B39 a command whose start is under way when the interrupt comes is not
 
 test("B39 nor is one whose start is under way when its agent is closed, and a closed agent starts none", async () => {
   const setpriv = slowSetpriv();
-  const driver = driverOf({ childEnv: { PATH: setpriv.path } });
+  const driver = driverOf({ programDirs: setpriv.dirs });
   const turn = driver.prompt("run touch up");
   await eventually("the system is asked", setpriv.asked);
   await driver.agent.close();
@@ -328,10 +328,27 @@ test("B39 without a free descriptor nothing is taken for gone: it is looked for 
   expect(await nobodyWorksIn(child.workdir)).toBe(true);
 });
 
-test("B46 a session that was given a PATH without setpriv runs its commands all the same", async () => {
-  const driver = driverOf({ given: { PATH: "/nowhere" } });
-  const turn = driver.prompt("run echo fine");
+test("B46 a session that was given a PATH without setpriv runs its commands all the same, and so does a system without it", async () => {
+  for (const options of [{ given: { PATH: "/nowhere" } }, { programDirs: ["/nowhere"] }]) {
+    const driver = driverOf(options);
+    const turn = driver.prompt("run echo fine");
+    await turn.ended;
+    expect(turn.results).toMatchObject([{ status: "completed", result: "fine\n[exit code 0]" }]);
+  }
+  expect(await deathSignalPrefix(["/nowhere"])).toEqual([]);
+});
+
+test("B46 what is called setpriv on a PATH, the daemon's or the session's, is never run by the daemon", async () => {
+  const directory = workdir();
+  const bin = join(directory, ".venv/bin");
+  mkdirSync(bin, { recursive: true });
+  writeFileSync(join(bin, "setpriv"), `#!/bin/sh\ntouch ${directory}/taken\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n`);
+  chmodSync(join(bin, "setpriv"), 0o755);
+  const PATH = `${bin}:${env.PATH}`;
+  const driver = driverOf({ workdir: directory, childEnv: { PATH }, given: { PATH } });
+  const turn = driver.prompt("run command -v setpriv");
   await turn.ended;
-  expect(turn.results).toMatchObject([{ status: "completed", result: "fine\n[exit code 0]" }]);
-  expect(await deathSignalPrefix({ PATH: "/nowhere" })).toEqual([]);
+  // There it is for the command, and nobody else has run it.
+  expect(turn.results).toMatchObject([{ status: "completed", result: `${bin}/setpriv\n[exit code 0]` }]);
+  expect(existsSync(join(directory, "taken"))).toBe(false);
 });

@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
-import { readFileSync, rmSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { nanoid } from "nanoid";
 import { afterEach, expect, test } from "vitest";
 import type { MarkedChild } from "../../packages/daemon/src/agents/children.ts";
 import { deathSignalPrefix, killMarked, reapOrphans, spawnMarked } from "../../packages/daemon/src/agents/children.ts";
+import { systemProgramDirs } from "../../packages/daemon/src/system-program.ts";
 import { AgentDriver, tempDir } from "../support/agent-driver.ts";
 import type { DrivenTurn, DriverOptions } from "../support/agent-driver.ts";
 
@@ -148,7 +149,7 @@ test("B39 a start reaps what earlier boots of this installation left, and nothin
 });
 
 test("B39 when its parent is killed the first process dies with it, where the system can do that", async ({ skip }) => {
-  const prefix = await deathSignalPrefix(env);
+  const prefix = await deathSignalPrefix(systemProgramDirs);
   if (prefix.length === 0) skip("no setpriv here");
   const script = `const { spawn } = require("node:child_process"); spawn(process.argv[1], process.argv.slice(2), { detached: true, stdio: ["ignore", "inherit", "ignore"] });`;
   const parent = spawn(process.execPath, ["-e", script, ...prefix, "/bin/sh", "-c", "echo $$; exec sleep 1000"], { stdio: ["ignore", "pipe", "ignore"] });
@@ -158,9 +159,14 @@ test("B39 when its parent is killed the first process dies with it, where the sy
   await gone(pid);
 });
 
-test("a command that cannot be started is a failed call with the reason", async () => {
-  const driver = driverOf({ workdir: tempDir() });
-  rmSync(join(driver.workdir), { recursive: true });
+test.skipIf(process.getuid?.() !== 0)("a command that cannot be started is a failed call with the reason", async () => {
+  const bin = tempDir();
+  const setpriv = join(bin, "setpriv");
+  writeFileSync(setpriv, '#!/bin/sh\nshift 3\nexec "$@"\n');
+  chmodSync(setpriv, 0o755);
+  const driver = driverOf({ programDirs: [bin] });
+  await driver.prompt("run true").ended;
+  rmSync(setpriv);
   const turn = driver.prompt("run true");
   expect((await turn.ended).stop_reason).toBe("end_turn");
   expect(turn.results[0]).toMatchObject({ status: "failed", result: expect.stringContaining("could not be started") });

@@ -109,7 +109,7 @@ test("6: a token that is none, or is revoked, or may only look, opens nothing mo
   const { writeFileSync } = await import("node:fs");
   writeFileSync(file, token, { mode: 0o600 });
   const driving = await house.run(cwd, "attach", "--token-file", file);
-  expect([driving.code, driving.stderr]).toEqual([6, "sessiond: This token has not the right for that: control is needed.\n"]);
+  expect([driving.code, driving.stderr]).toEqual([6, "sessiond: This credential has not the right for that: control is needed.\n"]);
   const watching = house.start(cwd, ["attach", "--view", "--token-file", file]);
   await watching.said("— watching");
   const id = /(tok_\w+) .*phone/.exec((await house.run(cwd, "token", "list")).stdout)?.[1] ?? "";

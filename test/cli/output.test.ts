@@ -17,7 +17,7 @@ test("every command's help has an example, and fits 80 columns", async () => {
   const top = await house.run(house.root, "--help");
   const names = [...top.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = ""]) => name);
   expect(names).toEqual(
-    "run attach send wait approve interrupt stop take yield queue rules set note token ls info watch agents status doctor verify up down".split(" "),
+    "run attach send wait approve interrupt stop take yield queue rules set note token key ls info watch agents status doctor verify audit up down".split(" "),
   );
   const parts = [
     ["queue", "list"],
@@ -29,6 +29,12 @@ test("every command's help has an example, and fits 80 columns", async () => {
     ["token", "mint"],
     ["token", "list"],
     ["token", "revoke"],
+    ["key", "create"],
+    ["key", "ls"],
+    ["key", "rotate"],
+    ["key", "revoke"],
+    ["key", "rm"],
+    ["key", "rotate-host"],
   ];
   const pages = await Promise.all(
     [...names.map((name) => [name]), ...parts].map(async (path) => ({ path, ...(await house.run(house.root, ...path, "--help")) })),

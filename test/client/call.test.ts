@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Connection, Door } from "@sessiond/client";
@@ -260,6 +260,16 @@ describe("the way to the daemon", () => {
     expect(error.code).toBe("daemon_unreachable");
     expect(error.message).toContain("is open to others (mode 755)");
     expect(peer.sockets.size).toBe(0);
+  });
+
+  test("B38 a place that may not be looked at is a daemon that cannot be reached, in words", async () => {
+    await using peer = await WirePeer.listen();
+    // For root too, whom no mode keeps out.
+    const loop = join(peer.dir, "loop");
+    symlinkSync(loop, loop);
+    const error = await failure(connect({ runtimeDir: join(loop, "run"), stateDir: peer.dir, autoStart: false }));
+    expect(error.message).toContain(`${loop}/run cannot be looked at (ELOOP)`);
+    expect(error.code).toBe("daemon_unreachable");
   });
 
   test("connect takes the host key from its file and sends it with each call", async () => {

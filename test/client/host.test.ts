@@ -56,7 +56,7 @@ test("B2 what nobody chose is no reason to refuse a start: a value that is too l
 
 test("B2 without Node's environment nothing goes with a start", async () => {
   const door = new Door({ dial: unixSocket(house.rig.daemon.socketPath) });
-  const host = new Host({ door, calls: new Connection(door), hostKey: house.rig.daemon.hostKey, clientName: "page" });
+  const host = new Host({ door, calls: new Connection(door), auth: { host_key: house.rig.daemon.hostKey }, clientName: "page" });
   expect(await namesOf(await host.sessionForWorkdir(directory("one")))).toEqual([]);
   await host.close();
 });

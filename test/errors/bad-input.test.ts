@@ -251,7 +251,8 @@ test("every verb meets an empty call, one of nothing but junk and one of wrong t
   const auth = { host_key: daemon.hostKey };
   for (const [verb, { kind }] of Object.entries(verbs)) {
     for (const input of [{}, { auth }, { auth, session_id: 17 }, { auth, session_id: `ses_${"0".repeat(22)}`, junk: [[]] }, { auth: "x" }, { auth: null }]) {
-      if (verb === "shut_down" && "auth" in input) continue;
+      // What ends the daemon, or this connection with its credential, has met them elsewhere.
+      if (["shut_down", "rotate_host_key"].includes(verb) && "auth" in input) continue;
       const reply = await socket.call(kind, verb, JSON.stringify(input));
       if (reply.error !== undefined) expect([verb, reply.error.data.code]).not.toEqual([verb, "internal"]);
     }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { connect, newPromptId, SessiondError, type ConnectOptions, type DriverSeat, type ErrorCode, type Host, type Session } from "@sessiond/client/node";
 import { errorTable, formatHostKey } from "@sessiond/shared";
 import { afterEach, describe, expect, test } from "vitest";
@@ -93,6 +94,10 @@ const disk: Disk = {
 const provoked: Partial<Record<ErrorCode, Provoked>> = {
   unknown_verb: { by: (world) => world.raw("make_coffee", {}), says: /no verb make_coffee.*Update/ },
   bad_request: { by: async (world) => (await world.driver()).sendPrompt([]), says: /parts/ },
+  config_invalid: {
+    by: (world) => startTestDaemon({ root: join(world.daemon.root, "other"), listen: "0.0.0.0:0" }),
+    says: /listen on 0\.0\.0\.0.*without TLS; give cert and key under \[tcp\]/,
+  },
   protocol_mismatch: { by: (world) => world.raw("hello", { protocol: { min: 7, max: 9 } }, "query"), says: /client 7-9, daemon 1.*Update the older one/ },
   timeout: {
     // A daemon that takes the connection and says nothing: no answer can overtake the timer.
@@ -207,12 +212,12 @@ const provoked: Partial<Record<ErrorCode, Provoked>> = {
   },
   limit_reached: { by: async (world) => (await world.driver()).sendPrompt("x".repeat(1_000_000)), says: /prompt_bytes_max reached \(262144 bytes\)/ },
   rate_limited: {
-    daemon: { limits: { calls_per_connection_max: 4 } },
+    daemon: { limits: { calls_per_token_per_minute_max: 4, throttle_window_ms: 3_600_000 } },
     by: async (world) => {
-      const host = await world.host();
-      return Promise.all(Array.from({ length: 50 }, () => host.status()));
+      const session = await (await world.host()).sessionForWorkdir(world.workdir, { model: "practice" });
+      return Promise.all(Array.from({ length: 10 }, () => session.info()));
     },
-    says: /calls_per_connection_max.*try again in \d+ ms/,
+    says: /More than 4 calls a minute with this token or key \(limit calls_per_token_per_minute_max\); try again in \d+ ms/,
   },
   queue_full: {
     daemon: { limits: { queue_prompts_max: 2 } },

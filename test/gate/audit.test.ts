@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { limits } from "@sessiond/shared";
+import { Audit } from "../../packages/daemon/src/audit.ts";
 import { at, hold, idOf, makeWorkdir, makeWorld, seatSecretOf, type World } from "../support/gate-world.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 
@@ -162,6 +163,44 @@ test("B8 a flood of refusals is counted, not written singly, and what is no refu
   await refused(daemon.call("stop", { session_id }));
   expect(before).toMatchObject([{ outcome: "refusals_counted", count: 500 }]);
   expect((await lines()).at(-1)).toMatchObject({ verb: "stop", outcome: "unauthenticated" });
+});
+
+test("B7 B8 who reads a transcript again and again with a token overwrites nobody's lines: beyond a limit reads are counted, a line a minute, by token", async () => {
+  const { daemon, sessionId: session_id, auths, clock } = world;
+  const tokens = { busy: await tokenIdOf(auths.view), calm: await tokenIdOf(auths.control) };
+  clock.advance(60_000);
+  const [most, beyond] = [limits.reads_written_per_minute_max, 300];
+  const found = await linesOf(async () => {
+    for (let count = 0; count < most + beyond; count++) await daemon.call("session_data", { session_id, limit: 1 }, auths.view);
+    await daemon.call("session_data", { session_id, limit: 1 }, auths.control);
+    await daemon.call("mint_token", { session_id, right: "view", label: "x" }, auths.owner);
+  });
+  const line = (token: string) => expect.objectContaining({ verb: "session_data", outcome: "ok", token }) as Line;
+  expect(found).toEqual([...Array.from({ length: most }, () => line(tokens.busy)), line(tokens.calm), expect.objectContaining({ verb: "mint_token" })]);
+  clock.advance(60_000);
+  const next = await linesOf(() => daemon.call("session_data", { session_id, limit: 1 }, auths.view));
+  // It is written with the first call of the next minute, which is a mark.
+  const counted = (await lines()).filter(({ outcome }) => outcome === "reads_counted");
+  expect(counted).toEqual([
+    { at: expect.any(String) as string, verb: "session_data", outcome: "reads_counted", count: beyond, tokens: { [tokens.busy]: beyond } },
+  ]);
+  expect(next.at(-1)).toEqual(line(tokens.busy));
+});
+
+test("B7 B8 tokens whose reads are told apart are bounded: those of further ones are counted together, and none is lost", async () => {
+  const path = at(world.daemon, "many.jsonl");
+  const audit = new Audit(path, world.clock, { ...limits, reads_tokens_max: 3, reads_written_per_minute_max: 2 });
+  const each = 5;
+  for (let count = 0; count < each; count++)
+    for (const token of ["A", "B", "C", "D", "E"]) audit.record({ verb: "session_data", outcome: "ok", ms: 0, token: idOf("tok", token) }, "read");
+  await audit.flush();
+  const written = readFileSync(path, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((text) => JSON.parse(text) as Line);
+  expect(written.filter(({ outcome }) => outcome === "ok")).toHaveLength(4 * 2);
+  const tokens = { ...Object.fromEntries(["A", "B", "C"].map((token) => [idOf("tok", token), each - 2])), others: 2 * each - 2 };
+  expect(written.at(-1)).toMatchObject({ outcome: "reads_counted", count: 5 * each - 4 * 2, tokens });
 });
 
 test("B8 a line that cannot be written fails no call, and shows in daemon_status", async () => {

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { connect } from "@sessiond/client/node";
-import { errorTable, formatHostKey, schemas, verbs } from "@sessiond/shared";
+import { errorTable, formatHostKey, limitTable, schemas, verbs } from "@sessiond/shared";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import WebSocket from "ws";
 import { metricTable } from "../../packages/daemon/src/metric-table.ts";
@@ -123,7 +123,8 @@ const closed: Readonly<Record<string, readonly string[]>> = {
   status: schemas.status.options,
   role: schemas.role.options,
   stop_reason: schemas.stopReason.options,
-  reason: ["origin", "host", "connections_max"],
+  reason: ["origin", "host", "fetch_site", "connections_max", "tcp_connections_max", "connections_per_peer_max", "rate_limited"],
+  limit: Object.keys(limitTable),
 };
 
 test("B2 no figure carries a path, an id, a label, a title, a text or a token: every label's value is a word of a table", async () => {

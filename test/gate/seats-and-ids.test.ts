@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { at, eventsOf, filesOf, hold, idOf, makeWorld, seatSecretOf, type World } from "../support/gate-world.ts";
+import { at, eventsOf, filesOf, hold, idOf, makeWorld, seatSecretOf, tcpDoor, type World } from "../support/gate-world.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 
 let world: World;
-beforeEach(async () => void (world = await makeWorld()));
+beforeEach(async () => void (world = await makeWorld({ listen: "127.0.0.1:0" })));
 afterEach(() => world.close());
 
 test("B3 an id that the client proposes is refused, wherever it is proposed, and nothing has happened", async () => {
@@ -88,9 +88,9 @@ test("B3 a seat secret is the client's and must be long: none or a short one get
   expect(filesOf(at(daemon))).toEqual(before);
 });
 
-test("B5 a viewer who tries everything over the socket gets what his column says, and the session has not moved", async () => {
+test.each(["the unix socket", "TCP"])("B3 B5 a viewer who tries everything over %s gets what his column says, and the session has not moved", async (door) => {
   const { daemon, sessionId, auths } = world;
-  const socket = await RawSocket.open(daemon.socketPath);
+  const socket = await RawSocket.open(door === "TCP" ? await tcpDoor(daemon) : daemon.socketPath);
   const before = filesOf(at(daemon));
   const auth = JSON.stringify(auths.viewViewer);
   const { facts } = world;

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync,
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { verbs, type VerbName } from "@sessiond/shared";
-import { readConfig } from "../../packages/daemon/src/config.ts";
+import { keySources, readConfig } from "../../packages/daemon/src/config.ts";
 import { openLog } from "../../packages/daemon/src/log.ts";
 import { startDaemon, type RunningDaemon } from "../../packages/daemon/src/main.ts";
 import { removeRoot, testEnv, testRoot } from "../../packages/daemon/src/testing.ts";
@@ -23,7 +23,7 @@ let minting: string[];
 const state = (...path: string[]) => join(root, "state", "sessiond", ...path);
 
 async function start(): Promise<void> {
-  const config = readConfig({ ...testEnv(root), OPENAI_API_KEY: providerKey }, []);
+  const config = readConfig({ ...testEnv(root), OPENAI_API_KEY: providerKey }, ["--listen", "127.0.0.1:0"]);
   const log = openLog(state("log"), 1_000_000);
   const started = await startDaemon(config, { log });
   if (started === null) throw new Error("another daemon runs here");
@@ -96,7 +96,9 @@ test.runIf(existsSync("/proc/self/cmdline"))("B2 after a day's work no secret is
   const viewer = { token: view.token, seat_secret: "ViewerSecretViewerSecretViewer32" };
   const secrets = [hostKey, providerKey, started.token, view.token, control.token, again.token, driver.seat_secret, viewer.seat_secret];
 
-  const stream = await RawSocket.open(daemon.socketPath);
+  // Who drives has come by TCP.
+  const { tcp } = (await call("daemon_status", {}, owner)).data as { tcp: { port: number } };
+  const stream = await RawSocket.open(`ws://127.0.0.1:${tcp.port}/`);
   const watch = await RawSocket.open(daemon.socketPath);
   const open = (on: RawSocket, role: string, auth: object) => on.call("subscription", "attach", JSON.stringify({ session_id, role, label: role, auth }));
   await open(stream, "driver", driver);
@@ -285,4 +287,20 @@ test("B2 a secret that was put into a wrong field reaches neither error, audit, 
   );
   expect(found).toEqual([[state("host-key"), 0]]);
   stream.close();
+});
+
+test("B2 B41 an empty model key counts as none, wherever it is empty, and the next place is asked", async () => {
+  const file = (name: string, text: string): void => writeFileSync(join(root, "config/sessiond", name), text);
+  const keyOf = (env: Record<string, string>) => [
+    readConfig({ ...testEnv(root), ...env }, []).model.apiKey,
+    keySources({ ...testEnv(root), ...env }, join(root, "config/sessiond")).key,
+  ];
+  mkdirSync(join(root, "config/sessiond"), { recursive: true });
+  expect(keyOf({ OPENAI_API_KEY: "" })).toEqual([undefined, null]);
+  file("config.toml", '[model]\napi_key_file = "key"\n');
+  file("key", "\n");
+  expect(keyOf({ OPENAI_API_KEY: "" })).toEqual([undefined, null]);
+  expect(keyOf({ OPENAI_API_KEY: providerKey })).toEqual([providerKey, "OPENAI_API_KEY"]);
+  file("key", "of the file\n");
+  expect(keyOf({ OPENAI_API_KEY: providerKey })).toEqual(["of the file", join(root, "config/sessiond/key")]);
 });

@@ -1,7 +1,7 @@
 import { limits } from "@sessiond/shared";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { removeRoot, startTestDaemon, type TestDaemon } from "../../packages/daemon/src/testing.ts";
-import { eventsOf, hold, hostAuth, idOf, makeWorkdir, seatSecretOf, type Held } from "../support/gate-world.ts";
+import { eventsOf, hold, hostAuth, idOf, makeWorkdir, seatSecretOf, tcpDoor, type Held } from "../support/gate-world.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { RawSocket } from "../support/raw-socket.ts";
 
@@ -14,7 +14,7 @@ let session_id: string;
 let start: { token: string; token_id: string };
 beforeEach(async () => {
   clock = new FakeClock();
-  daemon = await startTestDaemon({ clock, limits: unusedKept });
+  daemon = await startTestDaemon({ clock, limits: unusedKept, listen: "127.0.0.1:0" });
   workdir = await makeWorkdir(daemon);
   const started = await daemon.call("start_or_get_for_workdir", { workdir, model: "practice" }, hostAuth(daemon));
   session_id = started.session.session_id;
@@ -71,9 +71,9 @@ describe("B4 what ends with a token", () => {
     other.close();
   });
 
-  test("B4 over the socket too: the stream of a revoked token ends with token_ended", async () => {
+  test.each(["the unix socket", "TCP"])("B4 over %s too: the stream of a revoked token ends with token_ended", async (door) => {
     const { token, id } = await mint("view");
-    const socket = await RawSocket.open(daemon.socketPath);
+    const socket = await RawSocket.open(door === "TCP" ? await tcpDoor(daemon) : daemon.socketPath);
     await socket.call("subscription", "attach", JSON.stringify({ session_id, role: "viewer", label: "w", auth: { token, seat_secret: seatSecretOf("W") } }));
     const isEnd = async (): Promise<unknown> => {
       const { error } = await socket.next();

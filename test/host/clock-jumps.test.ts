@@ -109,7 +109,7 @@ for (const [way, jump] of [
       roots.push(root);
       const clock = new JumpingClock();
       const audit = new Audit(join(root, "audit.jsonl"), clock, { ...limits, refusals_written_per_minute_max: 1 });
-      const refuse = (verb: string): void => audit.record({ verb, outcome: "unauthenticated", ms: 0 }, true);
+      const refuse = (verb: string): void => audit.record({ verb, outcome: "unauthenticated", ms: 0 }, "refusal");
       refuse("first");
       clock.jump(jump);
       refuse("counted");

@@ -175,3 +175,33 @@ test("B46 tools get no variable whose value lies in the daemon's own directories
   expect(Object.keys(seen).filter((name) => name !== "PATH" && name in env)).toEqual([]);
   for (const dir of own) expect(JSON.stringify(seen)).not.toContain(dir);
 });
+
+test("B25 a title is a line like a label: with controls, reordering or unseen characters nothing is started, by either start", async () => {
+  const house = await open();
+  const { daemon } = house;
+  const workdir = house.workdir();
+  const auth = { host_key: daemon.hostKey };
+  for (const title of ["\u001b[31mred", "two\nlines", "a\ttab", "\u202eback", "un\u200bseen", "x".repeat(limits.session_title_chars_max + 1), ""]) {
+    const refused = { code: "bad_request", detail: { reason: expect.stringContaining("title") } };
+    await expect(daemon.call("start_or_get_for_workdir", { workdir, model: "practice", title }, auth)).rejects.toMatchObject(refused);
+    await expect(daemon.call("start_session", { request_id: `req_${"t".repeat(22)}`, workdir, model: "practice", title }, auth)).rejects.toMatchObject(refused);
+  }
+  expect((await daemon.call("list_sessions", {}, auth)).sessions).toEqual([]);
+  const title = "Übung 漢字 😀 “the parser”: 100 %";
+  expect((await house.start({ title })).session.title).toBe(title);
+});
+
+test("B12 B25 a journal from before that, with another title, is read as it is: joined, told, and given a better one", async () => {
+  const house = await open();
+  const { session, token } = await house.start({ title: "PLACE" });
+  const { session_id } = session;
+  await house.daemon.stop(0);
+  const journal = at(house.daemon, "sessions", session_id, "journal");
+  const title = "\u001b[31mred\u202e\ntwo";
+  writeFileSync(journal, readFileSync(journal, "utf8").replace('"PLACE"', JSON.stringify(title)));
+  await house.restart();
+  expect((await house.start()).session).toMatchObject({ session_id, title, life_state: "live" });
+  expect(house.daemon.bugs).toEqual([]);
+  const frames = (await house.daemon.call("session_data", { session_id }, { token })).frames;
+  expect(frames[0]?.event).toMatchObject({ type: "session_started", title });
+});

@@ -61,7 +61,7 @@ test.skipIf(!mayMount)(
     const path = join(disk.path, "audit.jsonl");
     const audit = new Audit(path, systemClock, limits);
     const record = async (verb: string): Promise<void> => {
-      audit.record({ verb, outcome: "ok", ms: 0 }, false);
+      audit.record({ verb, outcome: "ok", ms: 0 }, "act");
       await audit.flush();
     };
     await record("before");

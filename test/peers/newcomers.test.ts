@@ -43,8 +43,11 @@ test("B7 B34 a connection that says nothing, half an upgrade, or nothing after i
   } finally {
     clearInterval(dribble);
   }
-  expect([silent, half, slow].map(({ received }) => received)).toEqual(["", "", ""]);
+  const tooSlow = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n";
+  expect([silent, half, slow].map(({ received }) => received)).toEqual([tooSlow, tooSlow, tooSlow]);
   expect(upgraded.received).toContain("101 Switching Protocols");
+  // The close frame, with 1008.
+  expect(upgraded.received).toContain("\u0003\u00f0hello_wait_ms");
   // Who came before them, and said hello.
   expect([cut, (await host.status()).connections]).toEqual([false, 2]);
   await eventually("their descriptors are given back", () => home.descriptors <= before);

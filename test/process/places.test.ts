@@ -13,6 +13,7 @@ import { failure, runToItsEnd, until } from "../support/wrecked-home.ts";
 /** Where a daemon lives, and what becomes of it and its clients when that place is not as it must be, or goes. */
 const isRoot = process.getuid?.() === 0;
 const nobody = 65_534;
+const commandFile = join(dirname(daemonFile), "sessiond.js");
 const asNobody = ["setpriv", `--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups"];
 /** Whether that account may run the daemon at all: it cannot reach a copy in a private directory. */
 const nobodyRuns = isRoot && spawnSync("setpriv", [...asNobody.slice(1), "test", "-r", daemonFile]).status === 0;
@@ -92,6 +93,28 @@ describe("a place that is not fit", () => {
       expect(said).toEqual([expect.stringContaining(`${home.stateDir}: EACCES`)]);
     },
   );
+});
+
+/** No line of /etc/passwd has it. To the files it is this one, so that it reaches the command wherever that is. */
+const asUnknown = ["unshare", "--user", "--map-user=54321", process.execPath] as const;
+const maySeemUnknown = spawnSync(asUnknown[0], [...asUnknown.slice(1), "--version"]).status === 0;
+
+describe.skipIf(!maySeemUnknown)("an account that the system does not know (skipped where this one may not seem another)", () => {
+  const command = (env: Record<string, string>) =>
+    spawnSync(asUnknown[0], [...asUnknown.slice(1), commandFile, "status"], { env: { PATH: process.env["PATH"] ?? "", ...env }, cwd: "/", encoding: "utf8" });
+
+  test("B38 the command works for it, and says in words which place it may not look at, or that it has no home", () => {
+    const shut = join(home.root, "shut");
+    mkdirSync(shut, { mode: 0o000 });
+    expect(command({ HOME: home.root })).toMatchObject({ status: 4, stderr: expect.stringMatching(/^sessiond: No daemon runs/) as string });
+    const [untold, homeless] = [command({ HOME: home.root, XDG_RUNTIME_DIR: shut }), command({})];
+    expect(untold.stderr).toContain(`${shut}/sessiond cannot be looked at (EACCES)`);
+    expect(homeless.stderr).toContain("set HOME, or XDG_STATE_HOME");
+    for (const { status, stderr } of [untold, homeless]) {
+      expect(status).toBe(4);
+      expect(stderr).not.toMatch(/This is a bug|^ +at /m);
+    }
+  });
 });
 
 describe.skipIf(!mayMount)("a place that becomes read-only (skipped where this account may not mount)", () => {

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { DriverSeat, SessiondError } from "@sessiond/client";
+import { stateFormat } from "@sessiond/shared";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { removeRoot, startTestDaemon } from "../../packages/daemon/src/testing.ts";
 import { whole } from "../support/amount.ts";
@@ -57,7 +58,7 @@ const far: Changes = {
   [version]: [
     [/version = "[^"]+"/, 'version = "9.0.0"'],
     ["{ min: 1, max: 1 }", "{ min: 2, max: 3 }"],
-    ["stateFormat = 1", "stateFormat = 2"],
+    [`stateFormat = ${stateFormat}`, `stateFormat = ${stateFormat + 1}`],
   ],
   "packages/daemon/src/host/registry.ts": [
     ["version: z.literal(1)", "version: z.literal([1, 2])"],
@@ -217,8 +218,8 @@ test("B12 B41 a state directory of a newer daemon is left alone by an older one,
   expect((await run(of("far"), "token", "mint", "--control")).code).toBe(0);
   expect((await run(of("far"), "down")).code).toBe(0);
   const before = files();
-  expect(JSON.parse(readFileSync(join(home.stateDir, "format.json"), "utf8"))).toEqual({ format: 2, written_by: "9.0.0" });
-  const words = `In conflict with what is there: ${home.stateDir} belongs to a newer sessiond (9.0.0, form 2; this is 0.1.0 and knows form 1), so this one leaves it alone. Update it, or start the newer one.`;
+  expect(JSON.parse(readFileSync(join(home.stateDir, "format.json"), "utf8"))).toEqual({ format: stateFormat + 1, written_by: "9.0.0" });
+  const words = `In conflict with what is there: ${home.stateDir} belongs to a newer sessiond (9.0.0, form ${stateFormat + 1}; this is 0.1.0 and knows form ${stateFormat}), so this one leaves it alone. Update it, or start the newer one.`;
   const refused = await run(now, "run", "say two");
   expect(refused).toEqual({ code: 4, out: "", err: expect.stringContaining(words) });
   const foreground = await run(now, "up", "--foreground");
@@ -245,6 +246,7 @@ test("B12 a form of the state directory that cannot be read is set aside and rep
   const { set_aside } = await again.call("daemon_status", {}, { host_key: again.hostKey });
   await again.stop(0);
   expect(set_aside).toMatchObject([{ path: expect.stringContaining("format.json.unreadable-"), reason: expect.stringContaining("form cannot be read") }]);
-  expect([existsSync(path), readFileSync(set_aside[0]?.path ?? "", "utf8")]).toEqual([false, "{]"]);
+  expect(readFileSync(set_aside[0]?.path ?? "", "utf8")).toBe("{]");
+  expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({ format: stateFormat });
   await removeRoot(daemon.root);
 });

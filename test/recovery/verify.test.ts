@@ -260,6 +260,20 @@ test("B12 a registry that is cut short, gone or of another version is found, the
   }
 }, 240_000);
 
+test("B12 API keys that cannot be read are found, with what the next start makes of them and what then is to be done", async () => {
+  const home = wreck();
+  writeFileSync(home.path("keys.json"), '{"version":1,"keys":[{}]}');
+  const { code, whole, findings } = await home.verify();
+  expect([code, whole, kinds(findings)]).toEqual([1, false, ["keys_file"]]);
+  expect(findings[0]).toMatchObject({
+    path: home.path("keys.json"),
+    mend: expect.stringContaining("sessiond key create"),
+    next_start: expect.stringContaining("none of them counts"),
+  });
+  writeFileSync(home.path("keys.json"), '{"version":1,"keys":[]}');
+  expect(await home.verify()).toMatchObject({ code: 0, whole: true });
+}, 240_000);
+
 test("B12 B36 beside a daemon at work nothing is called damage, an append in the middle neither; and nobody is woken", async () => {
   const home = wreck();
   const host = await home.connect();

@@ -6,7 +6,7 @@ import WebSocket from "ws";
 import { limits } from "@sessiond/shared";
 import { readConfig } from "../../packages/daemon/src/config.ts";
 import { startDaemon } from "../../packages/daemon/src/main.ts";
-import { removeRoot, startTestDaemon, testEnv, testRoot } from "../../packages/daemon/src/testing.ts";
+import { linkInProcess, removeRoot, startTestDaemon, testEnv, testRoot } from "../../packages/daemon/src/testing.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 import { endRigs, Rig, seatSecret } from "../support/session-rig.ts";
 
@@ -80,7 +80,7 @@ test("B4 a revoked token's stream ends at once also on a stopped session", async
   const { token, record } = await rig.daemon.call("mint_token", { session_id: rig.sessionId, right: "view", label: "v" }, host);
   let goOn = (): void => undefined;
   const ready = new Promise<void>((resolve) => (goOn = resolve));
-  const connection = { signal: new AbortController().signal, ready: () => ready, enter: () => () => undefined };
+  const connection = linkInProcess({ ready: () => ready });
   const caller = rig.daemon.router.createCaller({ connection }) as unknown as { attach(input: unknown): Promise<AsyncIterable<[string, { type: string }]>> };
   const auth = { token, seat_secret: seatSecret("v") };
   const items = (await caller.attach({ session_id: rig.sessionId, role: "viewer", label: "v", cursor: "1:0", auth }))[Symbol.asyncIterator]();

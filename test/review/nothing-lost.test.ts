@@ -10,6 +10,7 @@ import { afterAwake } from "../../packages/daemon/src/clock.ts";
 import { realDisk, type Disk } from "../../packages/daemon/src/disk.ts";
 import { SessionCredentials } from "../../packages/daemon/src/host/credentials.ts";
 import { claimFormat } from "../../packages/daemon/src/host/state-format.ts";
+import { everywhere } from "../../packages/daemon/src/host/reach.ts";
 import type { RegistryEntry } from "../../packages/daemon/src/host/registry.ts";
 import { Store } from "../../packages/daemon/src/host/store.ts";
 import { Counters } from "../../packages/daemon/src/counters.ts";
@@ -105,7 +106,7 @@ test("B42 a configuration that is linked to a file of one's own is closed to oth
 
 test("B12 a state directory of a later form is left alone, also where its file says nothing else that is known", async () => {
   const root = directory();
-  writeFileSync(join(root, "format.json"), '{"format":2}');
+  writeFileSync(join(root, "format.json"), '{"format":9}');
   const setAside = vi.fn();
   await expect(claimFormat({ root, disk: realDisk(), now: 1, setAside })).rejects.toMatchObject({ code: "conflict" });
   expect(setAside).not.toHaveBeenCalled();
@@ -148,6 +149,7 @@ async function slowCredentials() {
     store,
     clock,
     limits: { ...limits, credentials_idle_max: 0 },
+    keyEnd: () => null,
     onEnded: () => undefined,
     mayLetGo: () => held.away,
     unattended: (_id, work) => work().then(() => true),
@@ -155,7 +157,7 @@ async function slowCredentials() {
     report: () => undefined,
   });
   const { tokens } = await credentials.of(entry);
-  const { token } = await tokens.mint({ right: "control", label: "start", life: 1, origin: "start" });
+  const { token } = await tokens.mint({ right: "control", label: "start", life: 1, origin: "start", by: everywhere });
   clock.advance(limits.token_use_written_ms + 1);
   held.slow = true;
   return { credentials, entry, tokens, token, gates, held };

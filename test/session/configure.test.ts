@@ -73,7 +73,15 @@ test("B44 what the schema refuses changes nothing either", async () => {
   const rig = await Rig.start({ script });
   const driver = await rig.driver();
   const before = await rig.lines();
-  const bad: object[] = [{ title: "" }, { title: "x".repeat(limits.session_title_chars_max + 1) }, { model: "" }, { mode: "plan" }, { starred: "yes" }];
+  const deceptive = ["\u001b[31mred", "two\nlines", "a\ttab", "\u202eback", "un\u200bseen", "half \ud800"].map((title) => ({ title }));
+  const bad: object[] = [
+    ...deceptive,
+    { title: "" },
+    { title: "x".repeat(limits.session_title_chars_max + 1) },
+    { model: "" },
+    { mode: "plan" },
+    { starred: "yes" },
+  ];
   for (const settings of bad) await expect(configure(driver, { starred: true, ...settings } as Settings)).rejects.toMatchObject({ code: "bad_request" });
   expect(await rig.lines()).toEqual(before);
 });

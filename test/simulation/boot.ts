@@ -2,10 +2,13 @@ import { limits, type Limits } from "@sessiond/shared";
 import type { Audit } from "../../packages/daemon/src/audit.ts";
 import { Counters } from "../../packages/daemon/src/counters.ts";
 import { GateKeeper } from "../../packages/daemon/src/gate.ts";
+import { ApiKeys } from "../../packages/daemon/src/host/api-keys.ts";
 import { Host } from "../../packages/daemon/src/host/host.ts";
 import { Starts } from "../../packages/daemon/src/host/starts.ts";
 import { Store } from "../../packages/daemon/src/host/store.ts";
 import { mintBootId } from "../../packages/daemon/src/ids.ts";
+import { linkInProcess } from "../../packages/daemon/src/testing.ts";
+import { Throttle } from "../../packages/daemon/src/throttle.ts";
 import { HostKey } from "../../packages/daemon/src/keys.ts";
 import { buildRouter, type Connection } from "../../packages/daemon/src/router.ts";
 import type { SimAgents } from "./world.ts";
@@ -29,6 +32,9 @@ export const simLimits: Limits = {
   epochs_kept: 12,
   seats_max: 8,
   transcript_kept_chars_max: 1_000,
+  // Of one peer, whose steps take no time.
+  failed_credentials_per_peer_per_minute_max: Number.MAX_SAFE_INTEGER,
+  failed_credentials_per_id_per_minute_max: Number.MAX_SAFE_INTEGER,
 };
 
 export interface BootParts {
@@ -56,7 +62,7 @@ export class Boot {
     this.agents = agents;
     this.host = host;
     this.#router = router;
-    this.#caller = this.connect({ signal: new AbortController().signal, ready: () => Promise.resolve(), enter: () => () => undefined });
+    this.#caller = this.connect(linkInProcess());
   }
 
   /** @throws SessiondError storage_failed */
@@ -69,6 +75,7 @@ export class Boot {
     const remembered = await store.remembered();
     const hostKey = await HostKey.load(disk, "/sim/state/host-key");
     const kinds = new Map(agents.kinds.map((kind) => [kind.name, kind]));
+    const keys = new ApiKeys({ store: await store.apiKeys(), clock, limits: simLimits, onEnded: () => undefined, report });
     const host = new Host({
       bootId,
       store,
@@ -82,12 +89,16 @@ export class Boot {
       defaultAgent: agents.kinds[0]?.name ?? "",
       workdirs: { home: "/sim/home", own: ["/sim/state"], roots: [], allowBroad: false },
       envAllow: [],
+      defaultSandbox: "off",
+      keyEnd: (keyId) => keys.endOf(keyId),
     });
     const status = () => Promise.reject(new Error("nobody asks for the status here"));
-    const daemon = { host, starts: new Starts(host), limits: simLimits, bootId, counters, status, shutDown: () => undefined };
+    const nothing = { status, shutDown: () => undefined, rotateHostKey: status };
+    const daemon = { host, starts: new Starts(host), keys, limits: simLimits, bootId, counters, ...nothing };
     // The audit file is a file of its own, and nothing waits for it.
     const audit = { record: () => undefined } as unknown as Audit;
-    const router = buildRouter({ daemon, gate: new GateKeeper(host, hostKey), audit, counters, clock, report });
+    const throttle = new Throttle(clock, simLimits);
+    const router = buildRouter({ daemon, gate: new GateKeeper(host, hostKey, keys), throttle, audit, counters, clock, report });
     const boot = new Boot(parts, host, router);
     const recovery = await host.recover();
     void recovery.done.then(() => host.resting.begin().catch(report));

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import { reduce, SessiondError, type Fault, type Frame, type Seat, type SessionState } from "@sessiond/shared";
+import { linkInProcess } from "../../packages/daemon/src/testing.ts";
 import type { EncodedFrames } from "../../packages/daemon/src/room/room.ts";
 import type { Boot } from "./boot.ts";
 import type { SimSession, SimToken } from "./records.ts";
@@ -114,7 +115,7 @@ export class SeatClient {
       ...(cursor !== null && { cursor }),
     };
     const ready = (): Promise<void> => (this.#stalled === null ? Promise.resolve() : new Promise((resolve) => this.#stalled?.push(resolve)));
-    const caller = boot.connect({ signal: connection.signal, ready, enter: () => () => undefined });
+    const caller = boot.connect(linkInProcess({ signal: connection.signal, ready }));
     let answered = false;
     const answer = (outcome: string): void => {
       if (!answered) settled(outcome);

@@ -2,7 +2,7 @@ import { mkdtempSync, realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventSchema, limits as defaults } from "@sessiond/shared";
-import type { Limits } from "@sessiond/shared";
+import type { Limits, Sandbox } from "@sessiond/shared";
 import type { Agent, AgentEvent, Answer, Question } from "../../packages/daemon/src/agents/agent.ts";
 import type { OpenaiOptions } from "../../packages/daemon/src/agents/openai/kind.ts";
 import { openaiKind } from "../../packages/daemon/src/agents/openai/kind.ts";
@@ -28,6 +28,7 @@ export interface DriverOptions extends Partial<Omit<OpenaiOptions, "limits">> {
   readonly transcript?: Transcript;
   /** What the session was started with. */
   readonly given?: Readonly<Record<string, string>>;
+  readonly sandbox?: Sandbox;
 }
 
 const promptIdOf = (count: number): string => `prm_${String(count).padStart(22, "0")}`;
@@ -49,6 +50,7 @@ export class AgentDriver {
     judge = allow,
     transcript = new Transcript(),
     given = {},
+    sandbox = "off",
     ...options
   }: DriverOptions = {}) {
     this.workdir = workdir;
@@ -62,7 +64,7 @@ export class AgentDriver {
       ...options,
       limits: { ...defaults, kill_wait_ms: 500, ...limits },
     });
-    this.agent = kind.create({ sessionId: "ses_x", workdir, model: named, env: given, transcript: () => Promise.resolve(this.transcript) });
+    this.agent = kind.create({ sessionId: "ses_x", workdir, model: named, env: given, sandbox, transcript: () => Promise.resolve(this.transcript) });
   }
 
   /** Begin a turn with this prompt. */

@@ -1,10 +1,11 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { connect, type ConnectOptions } from "@sessiond/client/node";
 import type { Host } from "@sessiond/client";
+import { systemProgramDirs } from "../../packages/daemon/src/system-program.ts";
 import { isAlive, processesWith } from "./processes.ts";
 import { eventually } from "./eventually.ts";
 
@@ -13,6 +14,16 @@ import { eventually } from "./eventually.ts";
  * be known from outside about the daemons and tools that run there. `close` ends every one of them.
  */
 export const daemonFile = resolve(import.meta.dirname, "../../packages/cli/dist/daemon.js");
+
+/** Mounts of its own need root, and a system that lets it. */
+export const canBeWithout = (): boolean => spawnSync("unshare", ["--mount", "mount", "--bind", "/dev/null", process.execPath]).status === 0;
+
+/** Words before a command for which these programs of the system are none. */
+function hiding(programs: readonly string[]): string[] {
+  const paths = programs.flatMap((name) => systemProgramDirs.map((dir) => join(dir, name))).filter(existsSync);
+  const mounts = [...new Set(paths.map((path) => realpathSync(path)))].map((path) => `mount --bind /dev/null ${path} && `);
+  return paths.length === 0 ? [] : ["unshare", "--mount", "--", "/bin/sh", "-c", `${mounts.join("")}exec "$0" "$@"`];
+}
 
 /** One line of a journal that is a frame, as text and parsed. */
 export interface Line {
@@ -35,6 +46,8 @@ export class DaemonHome {
   readonly runtimeDir = join(this.root, "run", "sessiond");
   readonly socket = join(this.runtimeDir, "sock");
   readonly workdir = join(this.root, "project");
+  /** Programs that a daemon started by hand does not find on this machine; only where `canBeWithout()`. */
+  without: readonly string[] = [];
   readonly #hosts: Host[] = [];
 
   /** @param config  text of config.toml; the practice model unless given */
@@ -46,7 +59,8 @@ export class DaemonHome {
 
   /** Start a daemon as a person would, in the foreground; resolves when it answers. */
   async startByHand(): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [daemonFile], { env: this.env, stdio: "ignore", cwd: "/" });
+    const [file, ...args] = [...hiding(this.without), process.execPath, daemonFile];
+    const child = spawn(file ?? "", args, { env: this.env, stdio: "ignore", cwd: "/" });
     await eventually("the daemon answers", async () => {
       if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}: ${this.logText()}`);
       const host = await this.connect({ autoStart: false }).catch(() => null);

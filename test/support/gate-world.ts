@@ -2,7 +2,8 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { errorTable, SessiondError, verbs, type AttachItem, type Auth, type Frame, type Row, type VerbName } from "@sessiond/shared";
-import { removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
+import type { Peer } from "../../packages/daemon/src/gate.ts";
+import { linkInProcess, removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { handlers } from "../../packages/daemon/src/verbs/index.ts";
 import { FakeClock } from "./fake-clock.ts";
 
@@ -16,6 +17,13 @@ export async function makeWorkdir(daemon: { root: string }, name = "work"): Prom
   const path = join(daemon.root, name);
   await mkdir(path, { recursive: true });
   return path;
+}
+
+/** Where a daemon that listens on TCP is reached by it, for RawSocket. */
+export async function tcpDoor(daemon: TestDaemon): Promise<string> {
+  const { tcp } = await daemon.call("daemon_status", {}, hostAuth(daemon));
+  if (tcp === null) throw new Error("it does not listen on TCP");
+  return `ws://${tcp.address}:${tcp.port}/`;
 }
 
 export const hostAuth = (daemon: TestDaemon): Auth => ({ host_key: daemon.hostKey });
@@ -124,10 +132,9 @@ export interface Reply {
 /** A way to the daemon. `raw` is whatever the caller sends, `auth` and all. */
 export type Link = (verb: string, raw: unknown) => Promise<Reply>;
 
-export function inProcess(daemon: TestDaemon): Link {
+export function inProcess(daemon: TestDaemon, peer: Peer = { door: "unix", name: "in process" }): Link {
   return async (verb, raw) => {
-    const connection = { signal: new AbortController().signal, ready: () => Promise.resolve(), enter: () => () => undefined };
-    const caller = daemon.router.createCaller({ connection }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
+    const caller = daemon.router.createCaller({ connection: linkInProcess({ peer }) }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
     try {
       const opened = await caller[verb]?.(raw);
       if (typeof opened === "object" && opened !== null && Symbol.asyncIterator in opened) for await (const _item of opened as AsyncIterable<unknown>) break;
@@ -144,7 +151,7 @@ export function inProcess(daemon: TestDaemon): Link {
 /** `unauthenticated` as every caller must hear it. */
 export const unauthenticatedTold = (): string => {
   const error = new SessiondError("unauthenticated");
-  return JSON.stringify({ message: errorTable.unauthenticated.text(), data: error.toWire() });
+  return JSON.stringify({ message: errorTable.unauthenticated.text({}), data: error.toWire() });
 };
 
 export interface World {
@@ -180,10 +187,16 @@ export interface World {
   close(): Promise<void>;
 }
 
+/** For who refuses a caller thousands of times; throttles have tests of their own. */
+const patient = {
+  failed_credentials_per_peer_per_minute_max: Number.MAX_SAFE_INTEGER,
+  failed_credentials_per_id_per_minute_max: Number.MAX_SAFE_INTEGER,
+};
+
 /** A driver with a question open, viewers, a second session, dead tokens. */
 export async function makeWorld(options: TestOptions = {}): Promise<World> {
   const clock = new FakeClock();
-  const daemon = await startTestDaemon({ clock, ...options });
+  const daemon = await startTestDaemon({ clock, ...options, limits: { ...patient, ...options.limits } });
   const owner = hostAuth(daemon);
   const started = await daemon.call("start_or_get_for_workdir", { workdir: await makeWorkdir(daemon), model: "practice" }, owner);
   const foreign = await daemon.call("start_or_get_for_workdir", { workdir: await makeWorkdir(daemon, "foreign"), model: "practice" }, owner);
@@ -250,6 +263,10 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
     rule_id: idOf("rul", "R"),
     how: "if_free",
     text: "a note",
+    name: "a program",
+    scopes: ["sessions:list"],
+    roots: [daemon.root],
+    key_id: idOf("key", "K"),
   };
   return {
     daemon,

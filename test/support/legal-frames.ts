@@ -105,7 +105,11 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
   if (!model.live) {
     model.live = true;
     model.life += 1;
-    const given = { ...(size % 2 === 0 && { title: `title ${made}` }), ...(pick % 2 === 0 && { policy: { type: "reject_after" as const, ms: size % 5_000 } }) };
+    const given = {
+      ...(size % 2 === 0 && { title: `title ${made}` }),
+      ...(pick % 2 === 0 && { policy: { type: "reject_after" as const, ms: size % 5_000 } }),
+      ...(size % 3 === 0 && { sandbox: "network" as const }),
+    };
     return [{ type: "session_started", life: model.life, workdir: "/w", agent: "a", model: "m", ...given }];
   }
   const turn_id = model.turn ?? "";

@@ -33,6 +33,8 @@ export interface Reply {
   end(): void;
   /** Cut the connection. */
   cut(): void;
+  /** What no server in its senses sends. */
+  readonly raw: ServerResponse;
   /** Resolves when the client has gone. */
   readonly gone: Promise<void>;
 }
@@ -90,6 +92,7 @@ function replyOn(response: ServerResponse): Reply {
       if (!response.headersSent) response.writeHead(200, { "content-type": "text/event-stream" });
       response.end();
     },
+    raw: response,
     cut: () => void response.socket?.destroy(),
     gone: new Promise<void>((resolve) => response.once("close", () => resolve())),
   };

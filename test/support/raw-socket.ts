@@ -1,8 +1,8 @@
 import WebSocket from "ws";
 
 /**
- * tRPC's frames over a plain WebSocket on the daemon's unix socket, for what the client library
- * would never send. A call ends with its first answer; a stream's first item counts as one.
+ * tRPC's frames over a plain WebSocket, on the daemon's unix socket or its TCP door, for what the client
+ * library would never send. A call ends with its first answer; a stream's first item counts as one.
  */
 export interface RawReply {
   /** As it came: the whole error, or undefined. */
@@ -21,17 +21,19 @@ export class RawSocket {
   readonly #waiting = new Map<number, (reply: RawReply) => void>();
   /** Everything that ever came in. */
   readonly received: string[] = [];
-  readonly closed: Promise<void>;
+  /** With the code. */
+  readonly closed: Promise<number>;
   #ids = 0;
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
-    this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
+    this.closed = new Promise((resolve) => socket.once("close", resolve));
     socket.on("message", (data) => this.#take(String(data)));
   }
 
-  static async open(path: string): Promise<RawSocket> {
-    const socket = new WebSocket(`ws+unix://${path}:/`, { perMessageDeflate: false });
+  /** @param place  path of a socket, or the address of a TCP door */
+  static async open(place: string): Promise<RawSocket> {
+    const socket = new WebSocket(place.startsWith("ws://") ? place : `ws+unix://${place}:/`, { perMessageDeflate: false });
     await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
     return new RawSocket(socket);
   }

@@ -5,7 +5,7 @@ import { eventually } from "./eventually.ts";
 
 /** All that may lie in a daemon's directories while it runs; what a kill left half done would pile up beside it. */
 const shapes: readonly (readonly [directory: string, names: RegExp])[] = [
-  ["", /^(registry\.json|rules\.json|host-key|lock|daemon\.log(\.1)?|audit\.jsonl(\.1)?|sessions|open|unused)$/],
+  ["", /^(registry\.json|format\.json|keys\.json|rules\.json|host-key|lock|daemon\.log(\.1)?|audit\.jsonl(\.\d)?|sessions|open|unused)$/],
   ["unused", /^$/],
 ];
 const inSession = /^(session\.json|journal(-\d+)?(\.compact)?|blobs)$/;

@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { escapeDeceptive, version } from "@sessiond/shared";
+import { escapeDeceptive, version, withoutSecrets } from "@sessiond/shared";
 import { exitCodes, exitCodesHelp, exitOf, sentenceOf } from "./exit-codes.ts";
 import { isLeaving, leave } from "./leaving.ts";
 import { folded } from "./table.ts";
@@ -28,6 +28,7 @@ const subcommands: Readonly<Record<string, readonly [summary: string, load: () =
   set: ["title, star, model and policy of a session", () => import("./commands/set.ts")],
   note: ["leave a note in the transcript; the model never gets it", () => import("./commands/note.ts")],
   token: ["mint, list and revoke tokens of a session", () => import("./commands/token.ts")],
+  key: ["give, rotate and end API keys, for callers who are not the owner", () => import("./commands/key.ts")],
   ls: ["list sessions", () => import("./commands/ls.ts")],
   info: ["everything about a session but its conversation", () => import("./commands/info.ts")],
   watch: ["see what happens in all sessions, a line an event", () => import("./commands/watch.ts")],
@@ -35,6 +36,7 @@ const subcommands: Readonly<Record<string, readonly [summary: string, load: () =
   status: ["say how the daemon is", () => import("./commands/status.ts")],
   doctor: ["say what is wrong here, with a daemon or without, and mend it with --fix", () => import("./commands/doctor.ts")],
   verify: ["read the journals and say whether they are whole", () => import("./commands/verify.ts")],
+  audit: ["show what was called, by whom, and how it ended", () => import("./commands/audit.ts")],
   up: ["start the daemon by hand, to stay until `sessiond down`", () => import("./commands/up.ts")],
   down: ["end the daemon; sessions go on at its next start", () => import("./commands/down.ts")],
 };
@@ -73,8 +75,9 @@ function failed(error: unknown): number {
 }
 
 function complain(sentence: string): void {
+  // What was given is repeated in many a sentence, and a secret may have been given in a wrong place.
   const line = escapeDeceptive(
-    sentence
+    withoutSecrets(sentence)
       .replace(/\s*\n\s*/g, " ")
       .replace(/(?<!\.)\.\.(?=\s|$)/g, ".") // a reason that is a sentence, within a sentence
       .trim(),

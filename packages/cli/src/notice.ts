@@ -1,7 +1,8 @@
-import type { Screen } from "./screen.ts";
+import { withoutSecrets } from "@sessiond/shared";
+import { foreignLine, type Screen } from "./screen.ts";
 
 /** One line for the person, on stderr, whatever stdout is for. */
-export const say = (text: string): void => void process.stderr.write(`sessiond: ${text}\n`);
+export const say = (text: string): void => void process.stderr.write(`sessiond: ${foreignLine(withoutSecrets(text))}\n`);
 
 /** Where what happens is shown: the agent's words on stdout, the rest where `aside` says. */
 export type Notice = (text: string) => void;
@@ -11,5 +12,5 @@ export const noticeOn =
   (screen: Screen): Notice =>
   (text) => {
     screen.close();
-    screen.put(process.stderr, `sessiond: ${text}\n`);
+    screen.put(process.stderr, `sessiond: ${foreignLine(withoutSecrets(text))}\n`);
   };

@@ -18,7 +18,16 @@ export const labelOption = (): Option => new Option("--label <text>", "how other
 export const titleOption = (): Option => new Option("--title <text>", "what lists call the session, where a life of it begins");
 export const policyOption = (): Option =>
   new Option("--policy <policy>", "questions while nobody drives: hold, or reject-after=10m; likewise").argParser(parsePolicy);
+export const sandboxOption = (): Option =>
+  new Option("--sandbox <which>", "in what its commands run: off is none; likewise").choices(["off", "no_network", "network"]);
 export const sessionArgument = "id, unique beginning of an id, or directory (default: this directory's session)";
+
+/** For what is done on a daemon elsewhere too: see reach.ts. */
+export const addReachOptions = (command: Command): Command =>
+  command
+    .option("--url <url>", "a daemon elsewhere: wss://host:port")
+    .option("--api-key-file <file>", "with --url: the file of an API key, readable by you alone")
+    .option("--ca <file>", "with --url: the certificate of a private authority, as PEM");
 
 /** What the session does with a prompt while a turn runs. @throws Failure usage where two are asked for */
 export interface BusyFlags {

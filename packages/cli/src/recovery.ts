@@ -1,14 +1,16 @@
 import { runEntry } from "@sessiond/client/node";
-import type { Finding, RecoveryLine } from "@sessiond/shared";
+import { holdsSecret, type Finding, type RecoveryLine } from "@sessiond/shared";
 import { Failure } from "./exit-codes.ts";
 import { colourOn, foreignLine, painted, type Sink, type Style } from "./screen.ts";
 import { homeShort } from "./which-session.ts";
 
 /**
- * What `doctor` and `verify` have in common: they have the daemon's bundle look, as a process of its
+ * What `doctor`, `verify` and `audit` have in common: they have the daemon's bundle look, as a process of its
  * own that needs no daemon, and show what it found.
  */
-export async function lookAfter(words: readonly string[], told: (line: RecoveryLine) => void): Promise<void> {
+export async function lookAfter(words: readonly string[], told: (line: RecoveryLine) => void | Promise<void>): Promise<void> {
+  // It would stand in the arguments of one process more.
+  if (words.some(holdsSecret)) throw new Failure("usage", "There is a token or key in the place of a name, and nothing is named by one.");
   let ended = false;
   let refused: string | null = null;
   const code = await runEntry(process.env, words, (text) => {
@@ -16,9 +18,10 @@ export async function lookAfter(words: readonly string[], told: (line: RecoveryL
     if (line === null) return;
     if (line.type === "end") ended = true;
     else if (line.type === "refused") refused = line.reason;
-    else told(line);
+    else return told(line);
   });
-  if (refused !== null) throw new Failure("usage", `${String(refused)}. \`sessiond verify\` without a name reads them all.`);
+  if (refused !== null)
+    throw new Failure("usage", `${String(refused)}. \`sessiond ${words[0]}\` without a name ${words[0] === "audit" ? "shows all of it" : "reads them all"}.`);
   if (!ended) throw new Failure("failed", `The look at the daemon's files ended early, with ${code}; what it found until then is not all there is.`);
 }
 

@@ -10,6 +10,9 @@ export const scopeWords = ({ scope }: Rule): string => scopes[scope];
 
 /** `allow shell: npm test, in /home/me/app`, on one line. */
 export function ruleWords({ effect, tool, pattern }: Rule): string {
-  const about = pattern.type === "path" ? pattern.path : `${pattern.command}, in ${pattern.directory}`;
+  const about =
+    pattern.type === "path"
+      ? pattern.path
+      : `${pattern.command}, in ${pattern.directory}${pattern.sandbox === undefined ? "" : ` (sandbox ${pattern.sandbox})`}`;
   return foreignLine(`${effect} ${tool}: ${about}`);
 }

@@ -1,4 +1,4 @@
-import { escapeDeceptive } from "@sessiond/shared";
+import { escapeDeceptive, escapeInJson } from "@sessiond/shared";
 import type { Standing } from "./keyboard.ts";
 
 /**
@@ -16,6 +16,8 @@ export type Style = keyof typeof styles;
 export const foreign = (text: string): string => escapeDeceptive(text.replaceAll("\r\n", "\n"));
 /** The same on one line, for a label or a title. */
 export const foreignLine = (text: string): string => foreign(text).replace(/\s*\n\s*/g, " ⏎ ");
+/** A value on a line of its own, for a program; who looks at it on a terminal is not given orders either. */
+export const jsonLine = (value: object): string => `${escapeInJson(JSON.stringify(value))}\n`;
 
 export function painted(text: string, style: Style, on: boolean): string {
   return on && style !== "plain" && text !== "" ? `${styles[style]}${text}\u001b[0m` : text;
@@ -100,7 +102,7 @@ export class Screen {
   line(text: string, style: Style = "plain"): void {
     this.close();
     const sink = this.#sinks.aside;
-    this.put(sink, `${painted(text, style, colourOn(sink))}\n`);
+    this.put(sink, `${painted(foreign(text), style, colourOn(sink))}\n`);
   }
 
   /** Ends a line that was left open. */

@@ -1,5 +1,5 @@
 import type { SeatEvent } from "@sessiond/client";
-import type { Sink } from "./screen.ts";
+import { jsonLine, type Sink } from "./screen.ts";
 
 /** Who shows a session's events, one by one: a transcript for people, JSON lines for programs. */
 export interface Shower {
@@ -21,7 +21,7 @@ export class JsonLines implements Shower {
   }
 
   line(value: object): void {
-    this.#sink.write(`${JSON.stringify(value)}\n`);
+    this.#sink.write(jsonLine(value));
   }
 
   pause(): void {

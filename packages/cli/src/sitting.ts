@@ -3,6 +3,7 @@ import { converse } from "./conversing.ts";
 import { Follower } from "./follower.ts";
 import { onInterrupt } from "./interrupts.ts";
 import { Keyboard } from "./keyboard.ts";
+import { isLeaving } from "./leaving.ts";
 import { noticeOn } from "./notice.ts";
 import { foreignLine, Screen } from "./screen.ts";
 import { JsonLines, type Shower } from "./shower.ts";
@@ -52,7 +53,8 @@ export async function sitAsViewer({ session, seat, json }: Sitting): Promise<voi
   const follower = new Follower(seat, showerOf({ seat, json, screen, slash: false }), notice);
   await follower.until(() => false);
   if (follower.end?.error != null) throw follower.end.error;
-  if (!json) notice("the session is stopped; `sessiond run` starts it again with its conversation");
+  // Who leaves has ended the seat, and not the session.
+  if (!json && !isLeaving()) notice("the session is stopped; `sessiond run` starts it again with its conversation");
 }
 
 function showerOf({ seat, json, screen, slash }: { seat: ViewerSeat; json: boolean; screen: Screen; slash: boolean }): Shower {

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { Host, Session } from "@sessiond/client";
+import { isSessiondError, type Host, type Sandbox, type Session } from "@sessiond/client";
 import { Failure } from "./exit-codes.ts";
 import type { Policy } from "./policies.ts";
 import { policyWords } from "./policies.ts";
@@ -12,20 +12,32 @@ export interface Start {
   readonly agent?: string;
   readonly title?: string;
   readonly policy?: Policy;
+  readonly sandbox?: Sandbox;
+}
+
+/** A life in a weaker sandbox is not joined by who asks for a stronger one: it is looked at, and nothing is done in it. */
+async function joined(host: Host, directory: string, { model, agent, title, policy, sandbox }: Omit<Start, "workdir">) {
+  try {
+    const session = await host.sessionForWorkdir(directory, { model, agent, title, policy, sandbox });
+    return { session, differs: session.differs.filter((name) => name !== "env") };
+  } catch (error) {
+    if (sandbox === undefined || !isSessiondError(error, "conflict")) throw error;
+    const session = await host.sessionForWorkdir(directory, { model, agent, title, policy });
+    return { session, differs: [...session.differs.filter((name) => name !== "env" && name !== "sandbox"), "sandbox" as const] };
+  }
 }
 
 /** The one session of a directory. @throws Failure usage, where its life began otherwise than was asked for */
 export async function startedSession(host: Host, { workdir = ".", ...options }: Start): Promise<Session> {
   const directory = resolve(workdir);
-  const { model, agent, title, policy } = options;
-  const session = await host.sessionForWorkdir(directory, { model, agent, title, policy });
-  const differs = session.differs.filter((name) => name !== "env");
+  const { model, agent, title, policy, sandbox } = options;
+  const { session, differs } = await joined(host, directory, options);
   if (differs.length === 0) return session;
   const facts = await session.info();
   // A life in which nothing was ever done is no loss: the first try of somebody who had named no model yet.
   if (facts.turns === 0 && facts.queue.length === 0 && facts.seats.length === 0) {
     await session.stop();
-    return host.sessionForWorkdir(directory, { model, agent, title, policy });
+    return host.sessionForWorkdir(directory, { model, agent, title, policy, sandbox });
   }
   const values = { ...facts, title: facts.title ?? "", policy: policyWords(facts.policy) };
   const kept = differs.map((name) => `${name} ${foreignLine(values[name]) || "(none named)"}`).join(" and ");

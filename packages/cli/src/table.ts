@@ -1,7 +1,8 @@
-import { colourOn, painted, type Sink } from "./screen.ts";
+import { colourOn, foreignLine, painted, type Sink } from "./screen.ts";
 
-/** Rows under heads, as wide as they need; the last column is not padded. */
-export function printTable(sink: Sink, heads: readonly string[], rows: readonly (readonly string[])[]): void {
+/** Rows under heads, as wide as they need; the last column is not padded. A cell is one line, and gives no orders, whoever wrote it. */
+export function printTable(sink: Sink, heads: readonly string[], given: readonly (readonly string[])[]): void {
+  const rows = given.map((row) => row.map(foreignLine));
   const widths = heads.map((head, column) => Math.max(head.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: readonly string[]): string =>
     cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join("  ");
@@ -12,7 +13,7 @@ export function printTable(sink: Sink, heads: readonly string[], rows: readonly 
 /** Facts, a line each; a further line of the same fact has no name. */
 export function printFacts(sink: Sink, facts: readonly (readonly [name: string, value: string])[]): void {
   const width = Math.max(...facts.map(([name]) => name.length));
-  for (const [name, value] of facts) sink.write(`${painted(name.padEnd(width), "dim", colourOn(sink))}  ${value}\n`);
+  for (const [name, value] of facts) sink.write(`${painted(name.padEnd(width), "dim", colourOn(sink))}  ${foreignLine(value)}\n`);
 }
 
 /** Cut to so many characters, and says so. */

@@ -40,7 +40,13 @@ export async function allSessions(host: Host, workdir?: string): Promise<Session
 /** A directory wins only where it looks like one or no id could: `./ses_x` is a path. */
 function isDirectory(name: string): boolean {
   if (name.startsWith("ses_")) return false;
-  return name.includes("/") || name === "." || name === ".." || (statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false);
+  if (name.includes("/") || name === "." || name === "..") return true;
+  try {
+    return statSync(name).isDirectory();
+  } catch {
+    // Not there, or nothing that could be: longer than any name, or with a zero in it.
+    return false;
+  }
 }
 
 async function sessionById(host: Host, name: string): Promise<SessionListing> {

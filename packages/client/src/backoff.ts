@@ -1,4 +1,4 @@
-import { limits, SessiondError } from "@sessiond/shared";
+import { isSessiondError, limits, SessiondError } from "@sessiond/shared";
 
 const firstMs = 20;
 
@@ -10,8 +10,8 @@ export class Backoff {
     this.#tries = 0;
   }
 
-  /** @throws the signal's reason when it aborts first */
-  wait(signal: AbortSignal): Promise<void> {
+  /** @param atLeastMs  the peer asked for this much. @throws the signal's reason when it aborts first */
+  wait(signal: AbortSignal, atLeastMs = 0): Promise<void> {
     const most = Math.min(limits.redial_ms_max, firstMs * 2 ** this.#tries++);
     return new Promise((resolve, reject) => {
       const abort = (): void => {
@@ -23,12 +23,18 @@ export class Backoff {
           signal.removeEventListener("abort", abort);
           resolve();
         },
-        most * (0.5 + Math.random() / 2),
+        atLeastMs + most * (0.5 + Math.random() / 2),
       );
       if (signal.aborted) abort();
       else signal.addEventListener("abort", abort, { once: true });
     });
   }
+}
+
+/** How long a refusal asks its caller to wait, in milliseconds: nothing was done, and later it will be. 0: it does not say. */
+export function askedToWait(error: unknown): number {
+  const ms = isSessiondError(error, "rate_limited") ? error.detail["retry_after_ms"] : undefined;
+  return typeof ms === "number" && ms > 0 ? ms : 0;
 }
 
 /**

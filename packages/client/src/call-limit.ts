@@ -2,7 +2,7 @@ import { SessiondError } from "@sessiond/shared";
 
 /** How long a call may take, and what else ends it. */
 export interface CallOptions {
-  /** Milliseconds, dialling and repeats included; `call_timeout_ms` unless given. Ends in `timeout`. */
+  /** Milliseconds, dialling, repeats and waits that the daemon asks for included; `call_timeout_ms` unless given. Ends in `timeout`. */
   readonly timeoutMs?: number | undefined;
   /** Ends the wait in `cancelled`. What was sent may still happen. */
   readonly signal?: AbortSignal | undefined;
@@ -11,6 +11,8 @@ export interface CallOptions {
 /** A signal whose reason is always the SessiondError that the caller gets. */
 export interface CallLimit {
   readonly signal: AbortSignal;
+  /** Milliseconds that are left. */
+  left(): number;
   /** Frees timer and listener; call it when the call is over. */
   release(): void;
 }
@@ -25,6 +27,7 @@ const timerMsMax = 2 ** 31 - 1;
 export function callLimit(timeoutMs: number | undefined, ...others: readonly (AbortSignal | undefined)[]): CallLimit {
   const controller = new AbortController();
   const expire = (): void => controller.abort(new SessiondError("timeout", { timeout_ms: timeoutMs }));
+  const begun = performance.now();
   const timer = timeoutMs === undefined || timeoutMs > timerMsMax ? undefined : setTimeout(expire, timeoutMs);
   const leaves = others.map((other) => {
     if (other === undefined) return () => undefined;
@@ -35,6 +38,7 @@ export function callLimit(timeoutMs: number | undefined, ...others: readonly (Ab
   });
   return {
     signal: controller.signal,
+    left: () => (timeoutMs ?? Number.POSITIVE_INFINITY) - (performance.now() - begun),
     release: () => {
       clearTimeout(timer);
       for (const leave of leaves) leave();

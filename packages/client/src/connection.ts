@@ -1,15 +1,17 @@
 import { isSessiondError, limits, SessiondError, verbs, type Auth, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
-import { Backoff } from "./backoff.ts";
-import { callLimit, orAborted, type CallOptions } from "./call-limit.ts";
+import { askedToWait, Backoff } from "./backoff.ts";
+import { callLimit, orAborted, type CallLimit, type CallOptions } from "./call-limit.ts";
 import type { Door } from "./door.ts";
 import { isLinkLost, isNobody } from "./exchange.ts";
+import { isWorthRepeating } from "./host-key.ts";
 import type { Call, Link } from "./link.ts";
 
 /**
  * The one connection that carries a handle's verbs. It is dialled when a call needs it.
  * When it breaks, the table's `retry` column decides about each call under way: `safe` and
  * `by_id` are sent again on the next connection, unchanged, until their time is over; of a
- * `no` verb the caller is told that it may have happened.
+ * `no` verb the caller is told that it may have happened. A call that was one too many is made again
+ * when the daemon said that it may be.
  */
 export interface Sending<V extends VerbName> extends CallOptions {
   /** Clean-up: one try, no daemon is started for it and none waited for. */
@@ -64,7 +66,7 @@ export class Connection {
   async call<V extends VerbName>(verb: V, input: VerbInput<V>, auth: Auth, options: Sending<V> = {}): Promise<VerbOutput<V>> {
     const limit = callLimit(Math.min(options.timeoutMs ?? limits.call_timeout_ms, limits.repeat_ms_max), options.signal);
     try {
-      return await this.#send(verb, { ...input, auth }, limit.signal, options);
+      return await this.#send(verb, { ...input, auth }, limit, options);
     } catch (error) {
       if (error instanceof SessiondError) this.door.heard(error);
       throw error;
@@ -78,6 +80,11 @@ export class Connection {
     return this.#closing.signal;
   }
 
+  /** The daemon closes this link by itself: the next call dials another. */
+  leaveLink(): void {
+    this.#link = null;
+  }
+
   /** Ends all calls under way. A later call is refused with `daemon_unreachable`. */
   close(): void {
     this.#closing.abort(handleClosed());
@@ -85,31 +92,41 @@ export class Connection {
     this.#link?.close();
   }
 
-  async #send<V extends VerbName>(verb: V, input: Call<V>, signal: AbortSignal, options: Sending<V>): Promise<VerbOutput<V>> {
+  async #send<V extends VerbName>(verb: V, input: Call<V>, limit: CallLimit, options: Sending<V>): Promise<VerbOutput<V>> {
+    const { signal } = limit;
     const backoff = new Backoff();
     // Why the last try failed, while trying again makes sense; and whether one was sent at all.
     let passing: SessiondError | null = null;
     let sent = false;
+    let lookedUp = false;
     for (;;) {
       let link: Link | null = null;
+      const shown = input.auth?.host_key;
       try {
         link = await this.#reach(signal, { insist: insists.includes(verb) && !sent, onlyDial: options.once === true });
         return await link.call(verb, input, signal);
       } catch (error) {
         if (!(error instanceof SessiondError)) throw error;
+        if (!lookedUp && isWorthRepeating(error, input.auth, shown)) {
+          lookedUp = true;
+          continue;
+        }
         const lost = isLinkLost(error);
         if (lost && link !== null && verbs[verb].retry === "no")
-          throw new SessiondError("daemon_unreachable", { reason: "the link was lost; it may have happened", verb });
-        if (!lost && !isNobody(error)) {
+          throw new SessiondError("daemon_unreachable", { ...error.detail, reason: "the link was lost; it may have happened", verb });
+        // Nothing was done, whatever the verb: it waits as it is asked to, if its time allows.
+        const pauseMs = askedToWait(error);
+        const waits = pauseMs > 0 && pauseMs < limit.left();
+        if (!lost && !isNobody(error) && !waits) {
           const done = sent ? options.alreadyDone?.(error) : undefined;
           if (done !== undefined) return done;
           throw outOfTime(link !== null && verbs[verb].kind === "mutation" ? unanswered(error, verb) : error, passing);
         }
         if (options.once === true || this.#closing.signal.aborted) throw error;
         passing = error;
-        sent ||= link !== null;
+        sent ||= link !== null && !waits;
       }
-      await backoff.wait(signal).catch((error: unknown) => {
+      await backoff.wait(signal, askedToWait(passing)).catch((error: unknown) => {
         throw outOfTime(error, passing);
       });
     }

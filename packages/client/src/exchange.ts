@@ -33,7 +33,8 @@ interface Waiting {
 }
 
 /** The connection broke: what was under way may have happened or not. */
-export const linkLost = (reason: string): SessiondError => new SessiondError("daemon_unreachable", { reason, lost: true });
+export const linkLost = (reason: string, elsewhere = false): SessiondError =>
+  new SessiondError("daemon_unreachable", { reason, lost: true, ...(elsewhere && { elsewhere }) });
 export const isLinkLost = (error: unknown): boolean => error instanceof SessiondError && error.detail["lost"] === true;
 export const isNobody = (error: unknown): boolean => error instanceof SessiondError && error.detail["nobody"] === true;
 
@@ -115,12 +116,16 @@ export class Exchange {
     this.#wire.close();
   }
 
-  #finish({ code, reason, nobody }: WireEnd): void {
+  #finish({ code, reason, nobody, hopeless }: WireEnd): void {
     if (this.#end !== null) return;
-    if (!this.#opened) return this.#fail(new SessiondError("daemon_unreachable", nobody === true ? { reason, nobody } : { reason, lost: true }));
+    const { elsewhere } = this.#wire;
+    if (!this.#opened)
+      return this.#fail(
+        new SessiondError("daemon_unreachable", { reason, ...(nobody ? { nobody } : !hopeless && { lost: true }), ...(elsewhere && { elsewhere }) }),
+      );
     if (code === 1009) this.#blameLargest();
     const word = isErrorCode(reason) ? reason : code === 1001 || code === 1012 ? "shutting_down" : null;
-    this.#fail(word === null ? linkLost(reason === "" ? "the link was lost" : reason) : new SessiondError(word));
+    this.#fail(word === null ? linkLost(reason === "" ? "the link was lost" : reason, elsewhere) : new SessiondError(word));
   }
 
   /** Closed for a message too large: it was the largest; the others only shared its connection. */

@@ -1,9 +1,10 @@
-import { limits, SessiondError, type AgentInfo, type Auth, type Policy, type SessionListing, type VerbOutput } from "@sessiond/shared";
+import { limits, SessiondError, type AgentInfo, type Auth, type Policy, type Sandbox, type SessionListing, type VerbOutput } from "@sessiond/shared";
 import { callLimit, type CallOptions } from "./call-limit.ts";
 import { handleClosed, type Connection } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { HostSession } from "./host-session.ts";
 import { newRequestId } from "./ids.ts";
+import { isApiKey, KeyRing } from "./key-ring.ts";
 import { HostObserver } from "./observer.ts";
 import { Session, type Differing } from "./session.ts";
 import { untilReady } from "./wait-by-watching.ts";
@@ -16,6 +17,8 @@ export interface LifeOptions extends CallOptions {
   readonly title?: string | undefined;
   /** What decides about a question while no driver is seated; `hold` unless given. */
   readonly policy?: Policy | undefined;
+  /** In what its commands run: as the account that owns the daemon (`off`), or in a sandbox; refused where there is none. */
+  readonly sandbox?: Sandbox | undefined;
   /** Variables for the tools of this life; what `connect` picked of the caller's environment unless given. */
   readonly env?: Readonly<Record<string, string>> | undefined;
 }
@@ -47,7 +50,8 @@ export type DaemonStatus = VerbOutput<"daemon_status">;
 export interface HostParts {
   readonly door: Door;
   readonly calls: Connection;
-  readonly hostKey: string;
+  /** The host key, or an API key. */
+  readonly auth: Auth;
   readonly clientName: string;
   /** What goes with a start whose caller names no variables; absent: nothing. */
   readonly env?: Readonly<Record<string, string>> | undefined;
@@ -55,8 +59,11 @@ export interface HostParts {
   readonly metrics?: (signal: AbortSignal) => Promise<string>;
 }
 
-/** The daemon, as its owner holds it: by the host key. `connect` of `@sessiond/client/node` makes one. */
-export class Host {
+/**
+ * The daemon, as its owner holds it: by the host key; or as somebody else does, by an API key, whose scopes say which of
+ * this the daemon does. `connect` of `@sessiond/client/node` makes one.
+ */
+export class Host extends KeyRing {
   readonly #parts: HostParts;
   readonly #calls: Connection;
   readonly #auth: Auth;
@@ -64,9 +71,15 @@ export class Host {
   #closed: Promise<void> | null = null;
 
   constructor(parts: HostParts) {
+    super(parts);
     this.#parts = parts;
     this.#calls = parts.calls;
-    this.#auth = { host_key: parts.hostKey };
+    this.#auth = parts.auth;
+  }
+
+  /** By what it is held. What needs the host key fails with `role_too_small` to an API key; so does what its scopes lack. */
+  get heldBy(): "host key" | "API key" {
+    return isApiKey(this.#auth) ? "API key" : "host key";
   }
 
   /** Version, boot id and limits that the daemon told at the last connection. */
@@ -79,7 +92,7 @@ export class Host {
    * `session.differs` which options a running life has otherwise.
    *
    * @param workdir  absolute path; several ways of writing it are one directory
-   * @throws SessiondError `workdir_invalid`, `model_unknown`, `storage_failed`
+   * @throws SessiondError `workdir_invalid`, `model_unknown`, `storage_failed`, `unsupported`; `conflict` where a weaker sandbox runs than is named
    */
   async sessionForWorkdir(workdir: string, options: LifeOptions = {}): Promise<Session> {
     return this.#started(await this.#calls.call("start_or_get_for_workdir", { workdir, ...this.#life(options) }, this.#auth, options));
@@ -149,16 +162,17 @@ export class Host {
 
   /** A session by its id, without a token and without asking whether it exists. */
   session(sessionId: string): HostSession {
-    return new HostSession(this.#calls, { id: sessionId, auth: this.#auth });
+    return new HostSession(this.#calls, { id: sessionId, auth: this.#auth, open: (options) => this.openSession(sessionId, { ...options, right: "view" }) });
   }
 
-  /** An existing session to attach to, through a token minted for this handle and revoked when it is closed. */
+  /** An existing session to attach to, through a token minted for this handle and revoked when it is closed. An API key needs `tokens:mint` for it. */
   async openSession(
     sessionId: string,
     { right = "control", label, ...options }: CallOptions & { readonly right?: "view" | "control"; readonly label?: string | undefined } = {},
   ): Promise<Session> {
-    const { workdir } = await this.session(sessionId).info(options);
     const { token, record } = await this.session(sessionId).mintToken({ right, label: label ?? this.#parts.clientName }, options);
+    // By the token: an API key learns nothing of a session by itself.
+    const { workdir } = await this.#calls.call("session_info", { session_id: sessionId }, { token }, options);
     return this.#keep(sessionId, { token, workdir, ownTokenId: record.token_id });
   }
 
@@ -172,8 +186,8 @@ export class Host {
     return this.close();
   }
 
-  #life({ agent, model, title, policy, env = this.#parts.env }: LifeOptions) {
-    return { agent, model, title, policy, ...(env && { env: { ...env } }) };
+  #life({ agent, model, title, policy, sandbox, env = this.#parts.env }: LifeOptions) {
+    return { agent, model, title, policy, sandbox, ...(env && { env: { ...env } }) };
   }
 
   #started({ session, token, token_id, created, differs }: VerbOutput<"start_session">): Session {
@@ -182,8 +196,8 @@ export class Host {
 
   #keep(id: string, facts: { token: string; workdir: string; ownTokenId: string; created?: boolean; differs?: readonly Differing[] }): Session {
     if (this.#closed !== null) throw handleClosed();
-    const { hostKey, clientName } = this.#parts;
-    const session = new Session(id, { ...facts, calls: this.#calls, hostKey, clientName, closed: (each) => this.#sessions.delete(each) });
+    const { auth: hostAuth, clientName } = this.#parts;
+    const session = new Session(id, { ...facts, calls: this.#calls, hostAuth, clientName, closed: (each) => this.#sessions.delete(each) });
     this.#sessions.add(session);
     return session;
   }

@@ -1,16 +1,19 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * The client library of sessiond, without anything of Node: a page fills `Dial` itself.
+ * The client library of sessiond, without anything of Node: a page takes `connectTo`.
  * Programs on Node take `connect` and `sessionFromToken` from `@sessiond/client/node`.
  */
 export { type CallOptions } from "./call-limit.ts";
 export { Connection } from "./connection.ts";
+export { connectTo, type RemoteOptions } from "./connect-to.ts";
 export { Door, type DoorOptions } from "./door.ts";
 export { DriverSeat, type ApprovalAnswer, type ConfigureRequest, type Configured, type PromptOptions, type SentPrompt } from "./driver-seat.ts";
 export { Host, type DaemonStatus, type HostParts, type LifeOptions, type SessionFilter, type SessionList, type StartOptions } from "./host.ts";
 export { HostSession } from "./host-session.ts";
 export { newPromptId } from "./ids.ts";
+export { type KeyRequest, type ShownKey } from "./key-ring.ts";
 export { HostObserver } from "./observer.ts";
+export { webSocketDial } from "./page-socket.ts";
 export { ViewerSeat } from "./seat.ts";
 export { type ResetCause, type SeatEvent } from "./seat-events.ts";
 export { type SeatConnection } from "./seat-stream.ts";
@@ -40,12 +43,15 @@ export {
   type Frame,
   type HostEvent,
   type HostFrame,
+  type KeyRecord,
   type Message,
   type OpenCall,
   type Policy,
   type QueuedPrompt,
   type Role,
   type Rule,
+  type Scope,
+  type Sandbox,
   type Seat as SeatFacts,
   type SessionEvent,
   type SessionInfo,

@@ -1,5 +1,5 @@
-import { limits, SessiondError, type VerbName, type VerbOutput, type Verbs } from "@sessiond/shared";
-import { Backoff } from "./backoff.ts";
+import { isSessiondError, limits, SessiondError, type VerbName, type VerbOutput, type Verbs } from "@sessiond/shared";
+import { askedToWait, Backoff } from "./backoff.ts";
 import { callLimit, orAborted, type CallOptions } from "./call-limit.ts";
 import type { Door } from "./door.ts";
 import { isLinkLost } from "./exchange.ts";
@@ -38,6 +38,8 @@ export abstract class KeptStream<V extends StreamVerb, W extends StreamWatcher> 
   readonly #closing = new AbortController();
   #link: Link | null = null;
   #leaving = false;
+  /** Why the last connection ended. */
+  #refusal: SessiondError | null = null;
   #running = false;
 
   constructor(door: Door, verb: V) {
@@ -77,7 +79,8 @@ export abstract class KeptStream<V extends StreamVerb, W extends StreamWatcher> 
       }
     } catch (error) {
       this.close();
-      throw error;
+      // That it was one too many says more than that the time is over.
+      throw isSessiondError(error, "timeout") && askedToWait(this.#refusal) > 0 ? this.#refusal : error;
     } finally {
       limit.release();
     }
@@ -129,6 +132,7 @@ export abstract class KeptStream<V extends StreamVerb, W extends StreamWatcher> 
     while (this.end === undefined) {
       const before = this.cursor;
       const error = await this.#once();
+      this.#refusal = error;
       if (this.#leaving) return this.#finish(null);
       if (error === null) {
         const end = this.completed();
@@ -139,7 +143,7 @@ export abstract class KeptStream<V extends StreamVerb, W extends StreamWatcher> 
       }
       this.#become("reconnecting");
       if (this.cursor !== before) backoff.reset();
-      await backoff.wait(this.#closing.signal).catch(() => undefined);
+      await backoff.wait(this.#closing.signal, askedToWait(error)).catch(() => undefined);
     }
   }
 

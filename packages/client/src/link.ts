@@ -78,7 +78,7 @@ export class Link {
       return (link = new Link(hello, exchange, trpc));
     } catch (error) {
       exchange.close();
-      throw signal.aborted && !caller.aborted ? linkLost("the daemon took the connection and does not answer") : error;
+      throw signal.aborted && !caller.aborted ? linkLost("the daemon took the connection and does not answer", exchange.wire.elsewhere) : error;
     } finally {
       signal.removeEventListener("abort", abort);
       release();

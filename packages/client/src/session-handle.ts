@@ -41,7 +41,7 @@ export abstract class SessionHandle {
   readonly id: string;
   protected readonly calls: Connection;
   protected readonly auth: Auth;
-  /** Mints and revokes tokens: the host key where the handle has it, so that they do not end with the handle's own. */
+  /** Mints and revokes tokens: the host handle's credential where there is one, so that they do not end with this handle's own. */
   protected readonly mintAuth: Auth;
 
   constructor(calls: Connection, { id, auth, mintAuth = auth }: { id: string; auth: Auth; mintAuth?: Auth }) {

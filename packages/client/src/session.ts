@@ -1,9 +1,10 @@
-import { limits, readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
+import { isSessiondError, limits, readToken, SessiondError, type Auth, type VerbOutput } from "@sessiond/shared";
 import { callLimit, type CallOptions } from "./call-limit.ts";
 import { Connection, handleClosed } from "./connection.ts";
 import type { Door } from "./door.ts";
 import type { DriverSeat } from "./driver-seat.ts";
 import { newSeatSecret } from "./ids.ts";
+import { isApiKey } from "./key-ring.ts";
 import { SeatHandles } from "./seat-handles.ts";
 import type { ViewerSeat } from "./seat.ts";
 import { SeatStream } from "./seat-stream.ts";
@@ -46,7 +47,8 @@ export interface SessionParts {
   readonly differs?: readonly Differing[];
   /** The token's id, when this handle got the token and so ends it. */
   readonly ownTokenId?: string;
-  readonly hostKey?: string | undefined;
+  /** Of the host handle that made this one. */
+  readonly hostAuth?: Auth | undefined;
   /** The connection is this session's alone. */
   readonly ownCalls?: boolean;
   readonly closed?: (session: Session) => void;
@@ -75,7 +77,7 @@ export class Session extends SessionHandle {
 
   constructor(id: string, parts: SessionParts) {
     const auth: Auth = { token: parts.token };
-    super(parts.calls, { id, auth, mintAuth: parts.hostKey === undefined ? auth : { host_key: parts.hostKey } });
+    super(parts.calls, { id, auth, mintAuth: parts.hostAuth ?? auth });
     this.workdir = parts.workdir;
     this.token = parts.token;
     this.created = parts.created ?? false;
@@ -156,9 +158,9 @@ export class Session extends SessionHandle {
 
   /** Where the handle knows the host key it takes no seat; else a viewer's, while it waits. */
   override waitFor(goal: WaitGoal, options: CallOptions = {}): Promise<SessionFacts> {
-    const { hostKey, calls } = this.#parts;
+    const { hostAuth: auth, calls } = this.#parts;
     const limits = { ...options, closed: this.#closing.signal };
-    return hostKey === undefined ? waitBySeat(this, goal, limits) : waitByWatching({ calls, auth: { host_key: hostKey }, sessionId: this.id, goal }, limits);
+    return auth === undefined || isApiKey(auth) ? waitBySeat(this, goal, limits) : waitByWatching({ calls, auth, sessionId: this.id, goal }, limits);
   }
 
   /** Leaves all seats and revokes the token if this handle got it. Never fails, and never stops the session. */
@@ -176,12 +178,13 @@ export class Session extends SessionHandle {
     const giveUp = setTimeout(() => this.#givenUp.abort(), limits.goodbye_ms);
     await Promise.allSettled([...[...this.#seats].map((seat) => seat.detach()), ...this.#attaching]);
     clearTimeout(giveUp);
-    const { ownTokenId, ownCalls, hostKey, closed } = this.#parts;
+    const { ownTokenId, ownCalls, hostAuth = this.auth, closed } = this.#parts;
     if (ownTokenId !== undefined) {
-      // The host key where there is one: a control token of an ended life may not act any more.
-      const auth: Auth = hostKey === undefined ? this.auth : { host_key: hostKey };
-      await this.calls
-        .call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, { once: true, timeoutMs: limits.goodbye_ms })
+      const goodbye = { once: true, timeoutMs: limits.goodbye_ms };
+      const revoke = (auth: Auth): Promise<unknown> => this.calls.call("revoke_token", { session_id: this.id, token_id: ownTokenId }, auth, goodbye);
+      // The host's credential: a control token of an ended life may not act any more. An API key without the scope may not either.
+      await revoke(hostAuth)
+        .catch((error: unknown) => (isSessiondError(error, "role_too_small") ? revoke(this.auth) : undefined))
         .catch(() => undefined);
     }
     if (ownCalls === true) this.calls.close();

@@ -1,5 +1,6 @@
-import type { Auth, HostFrame, VerbInput, WatchItem } from "@sessiond/shared";
+import type { Auth, HostFrame, SessiondError, VerbInput, WatchItem } from "@sessiond/shared";
 import type { Door } from "./door.ts";
+import { isWorthRepeating } from "./host-key.ts";
 import { KeptStream, type StreamWatcher } from "./kept-stream.ts";
 import type { Call } from "./link.ts";
 import { foldHostFrames, listed, type WatchedSessions } from "./watched-session.ts";
@@ -23,6 +24,8 @@ export class WatchStream extends KeptStream<"watch_sessions", WatchWatcher> {
   seq = 0;
   readonly #filter: WatchStreamFilter | undefined;
   readonly #auth: Auth;
+  /** What was shown on this connection. */
+  #shown: string | undefined;
 
   constructor(door: Door, auth: Auth, filter: WatchStreamFilter | undefined) {
     super(door, "watch_sessions");
@@ -31,7 +34,12 @@ export class WatchStream extends KeptStream<"watch_sessions", WatchWatcher> {
   }
 
   protected override input(): Call<"watch_sessions"> {
+    this.#shown = this.#auth.host_key;
     return { filter: this.#filter, cursor: this.cursor, auth: this.#auth };
+  }
+
+  protected override isFinal(error: SessiondError): boolean {
+    return super.isFinal(error) && !isWorthRepeating(error, this.#auth, this.#shown);
   }
 
   protected override take(item: WatchItem): void {

@@ -1,7 +1,7 @@
 /**
  * The seam to a WebSocket, as small as the library needs it. `node/socket.ts` fills it with
- * `ws` over a unix socket; a page would fill it with its own WebSocket. Nothing outside
- * those fillers knows which it is.
+ * `ws` over a unix socket, `node/tcp.ts` over TCP, `page-socket.ts` with the WebSocket of a
+ * page. Nothing outside those fillers knows which it is.
  */
 
 /** How a connection ended, or why it never began. */
@@ -12,6 +12,8 @@ export interface WireEnd {
   readonly reason: string;
   /** Nothing listens at the address: a daemon may be started there. */
   readonly nobody?: boolean;
+  /** Another try would end the same: a wrong certificate, a place that is no daemon's. */
+  readonly hopeless?: boolean;
 }
 
 export interface WireListener {
@@ -22,6 +24,8 @@ export interface WireListener {
 }
 
 export interface Wire {
+  /** Not this account's own on this machine: nobody can start a daemon there from here. */
+  readonly elsewhere?: boolean;
   send(text: string): void;
   close(): void;
   /** From now on: probe a quiet peer every `everyMs`, give it up when it says nothing for `waitMs` more. */

@@ -1,16 +1,21 @@
-import { appendFile, rename, stat } from "node:fs/promises";
+import { appendFile, lstat, open, rename, stat } from "node:fs/promises";
 import type { Limits } from "@sessiond/shared";
 import type { Clock } from "./clock.ts";
 
 /**
  * One line a call that matters: mutations, refusals, attaches, transcripts read by token. Never a
  * secret: ids only. A failed write never fails the call; it is counted, and shown in the status.
+ * A file that is full becomes `.1`, what was that `.2`, and so on; recovery/audit-reading.ts reads them.
  */
 export interface AuditEntry {
   readonly verb: string;
   readonly session?: string;
   readonly seat?: string;
   readonly token?: string;
+  /** Id of the API key. */
+  readonly key?: string;
+  /** The address that it came from, where that was not the unix socket. */
+  readonly peer?: string;
   /** `ok`, or the code of the refusal. */
   readonly outcome: string;
   readonly ms: number;
@@ -23,9 +28,18 @@ export interface AuditCounts {
   last_failure?: string;
 }
 
-const minute = 60_000;
+/** Refusals and reads come in floods: beyond a limit they are counted, so that they never overwrite what was done. */
+export type AuditKind = "act" | "refusal" | "read";
 
-type AuditLimits = Pick<Limits, "audit_bytes_max" | "audit_pending_lines_max" | "refusals_written_per_minute_max">;
+const minute = 60_000;
+const newline = 0x0a;
+/** Stands for the tokens beyond those that are told apart. */
+const others = "others";
+
+type AuditLimits = Pick<
+  Limits,
+  "audit_bytes_max" | "audit_files_kept" | "audit_pending_lines_max" | "refusals_written_per_minute_max" | "reads_written_per_minute_max" | "reads_tokens_max"
+>;
 
 export class Audit {
   readonly counts: AuditCounts = { written: 0, refusals_counted: 0, failed: 0 };
@@ -37,8 +51,10 @@ export class Audit {
   #minute = Number.NEGATIVE_INFINITY;
   #refusals = 0;
   #unwritten = 0;
-  /** The last write failed, perhaps in the middle of a line: the next one begins a line of its own. */
-  #torn = false;
+  /** Of this minute, by token. */
+  readonly #reads = new Map<string, number>();
+  /** The last write failed, perhaps in the middle of a line: the next one begins a line of its own. Null: another daemon's, not looked at yet. */
+  #torn: boolean | null = null;
 
   constructor(path: string, clock: Clock, limits: AuditLimits) {
     this.#path = path;
@@ -46,9 +62,10 @@ export class Audit {
     this.#limits = limits;
   }
 
-  record(entry: AuditEntry, refusal: boolean): void {
+  record(entry: AuditEntry, kind: AuditKind): void {
     if (this.#clock.steady() - this.#minute >= minute) this.#nextMinute();
-    if (refusal && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
+    if (kind === "read" && !this.#isWritten(entry.token ?? others)) return;
+    if (kind === "refusal" && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
       this.#unwritten += 1;
       this.counts.refusals_counted += 1;
       return;
@@ -62,12 +79,26 @@ export class Audit {
     await this.#writing;
   }
 
+  /** Counts a read, and says whether it has a line of its own. */
+  #isWritten(token: string): boolean {
+    const { reads_tokens_max: tokens, reads_written_per_minute_max: most } = this.#limits;
+    const who = this.#reads.has(token) || this.#reads.size < tokens ? token : others;
+    const count = (this.#reads.get(who) ?? 0) + 1;
+    this.#reads.set(who, count);
+    return count <= most;
+  }
+
   #now(): string {
     return new Date(this.#clock.now()).toISOString();
   }
 
   #nextMinute(): void {
     if (this.#unwritten > 0) this.#write({ at: this.#now(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
+    const most = this.#limits.reads_written_per_minute_max;
+    const tokens = [...this.#reads].flatMap(([token, count]) => (count > most ? [[token, count - most] as const] : []));
+    const count = tokens.reduce((sum, [, each]) => sum + each, 0);
+    if (count > 0) this.#write({ at: this.#now(), verb: "session_data", outcome: "reads_counted", count, tokens: Object.fromEntries(tokens) });
+    this.#reads.clear();
     this.#minute = this.#clock.steady();
     this.#refusals = 0;
     this.#unwritten = 0;
@@ -87,11 +118,8 @@ export class Audit {
       const lines = this.#queue;
       this.#queue = [];
       try {
-        const size = await stat(this.#path).then(
-          (found) => found.size,
-          () => 0,
-        );
-        if (size > this.#limits.audit_bytes_max) await rename(this.#path, `${this.#path}.1`);
+        await this.#makeRoom();
+        this.#torn ??= await endsTorn(this.#path);
         await appendFile(this.#path, `${this.#torn ? "\n" : ""}${lines.join("")}`, { mode: 0o600 });
         this.#torn = false;
         this.counts.written += lines.length;
@@ -101,5 +129,48 @@ export class Audit {
         this.counts.last_failure = error instanceof Error && "code" in error ? String(error.code) : "unknown";
       }
     }
+  }
+
+  /** Where the older files cannot be moved on, this one grows to twice its size before a line is lost for it. */
+  async #makeRoom(): Promise<void> {
+    const { audit_bytes_max: full, audit_files_kept: kept } = this.#limits;
+    const size = await stat(this.#path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    if (size <= full) return;
+    try {
+      await moveOn(this.#path, kept);
+      this.#torn = false;
+    } catch (error) {
+      if (size > 2 * full) throw error;
+    }
+  }
+}
+
+/**
+ * Renames begin at the first number that is free: one that a crash cut short leaves a gap, which the
+ * next one fills, and nothing is ever moved over another file but over the oldest.
+ */
+async function moveOn(path: string, kept: number): Promise<void> {
+  let free = 1;
+  while (free < kept && (await lstat(`${path}.${free}`).catch(() => null)) !== null) free += 1;
+  for (let number = free; number > 1; number--) await rename(`${path}.${number - 1}`, `${path}.${number}`);
+  await rename(path, `${path}.1`);
+}
+
+/** A daemon that was killed, or found the disk full, may have left the beginning of a line. */
+async function endsTorn(path: string): Promise<boolean> {
+  const file = await open(path, "r").catch(() => null);
+  if (file === null) return false;
+  try {
+    const { size } = await file.stat();
+    if (size === 0) return false;
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+    return buffer[0] !== newline;
+  } catch {
+    return false;
+  } finally {
+    await file.close();
   }
 }

@@ -27,6 +27,8 @@ export class Counters {
   /** Streams that an error ended after their first item, by its code. */
   readonly streamEnds = new Map<string, number>();
   readonly turnEnds = new Map<string, number>();
+  /** Calls refused because there were too many, by the limit's name. */
+  readonly throttled = new Map<string, number>();
   /** Requests and upgrades turned away before any credential was looked at, by reason. */
   readonly turnedAway = new Map<string, number>();
 
@@ -51,9 +53,15 @@ export class Counters {
     this.modelOutputTokens += usage?.output_tokens ?? 0;
   }
 
-  turnAway(reason: "origin" | "host" | "connections_max"): void {
+  throttle(limit: string): void {
+    raise(this.throttled, limit);
+  }
+
+  turnAway(reason: TurnedAway): void {
     raise(this.turnedAway, reason);
   }
 }
+
+export type TurnedAway = "origin" | "host" | "fetch_site" | "connections_max" | "tcp_connections_max" | "connections_per_peer_max" | "rate_limited";
 
 const raise = (counts: Map<string, number>, key: string): void => void counts.set(key, (counts.get(key) ?? 0) + 1);

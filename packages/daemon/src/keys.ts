@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { chmod, lstat } from "node:fs/promises";
 import { formatHostKey, isHostKey, SessiondError } from "@sessiond/shared";
 import { diskReason, type Disk } from "./disk.ts";
@@ -18,10 +19,26 @@ export function sameHash(left: string, right: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-export class HostKey {
-  readonly #hash: string;
+/** The host key, as it was shown just now. */
+export interface LiveHostKey {
+  /** Aborts, with `token_ended` as its reason, when another has taken its place. */
+  readonly ends: AbortSignal;
+  stands(): boolean;
+}
 
-  private constructor(hash: string) {
+export class HostKey {
+  readonly #disk: Disk;
+  readonly #path: string;
+  #hash: string;
+  /** Of the one that is being put into the file: it counts from the moment it can be read there, which is before its sync has ended. */
+  #coming: string | null = null;
+  #rotating: Promise<string> | null = null;
+  /** By the hash of a key that somebody holds on to: they are told when it ends. */
+  readonly #held = new Map<string, AbortController>();
+
+  private constructor(disk: Disk, path: string, hash: string) {
+    this.#disk = disk;
+    this.#path = path;
     this.#hash = hash;
   }
 
@@ -42,14 +59,63 @@ export class HostKey {
       if (!stat.isFile() || stat.uid !== process.getuid?.()) throw new SessiondError("storage_failed", { reason: `${path} is not a file of this account` });
       if ((stat.mode & 0o077) !== 0) await chmod(path, 0o600);
       if (!isHostKey(stored)) throw new SessiondError("storage_failed", { reason: `${path} is damaged; remove it and a new key is made at the next start` });
-      return new HostKey(hashSecret(stored));
+      return new HostKey(disk, path, hashSecret(stored));
     }
     const key = formatHostKey(mintHostSecret());
     await disk.replace(path, `${key}\n`);
-    return new HostKey(hashSecret(key));
+    return new HostKey(disk, path, hashSecret(key));
   }
 
-  matches(candidate: unknown): boolean {
-    return isHostKey(candidate) && sameHash(hashSecret(candidate), this.#hash);
+  /**
+   * Another key, in the same file; the one before counts no more when this resolves. Two at a time get one key.
+   *
+   * @returns the file
+   * @throws SessiondError storage_failed
+   */
+  rotate(): Promise<string> {
+    this.#rotating ??= this.#rotate().finally(() => (this.#rotating = null));
+    return this.#rotating;
+  }
+
+  async #rotate(): Promise<string> {
+    const key = formatHostKey(mintHostSecret());
+    try {
+      this.#coming = hashSecret(key);
+      await this.#disk.replace(this.#path, `${key}\n`);
+      this.#hash = this.#coming;
+      return this.#path;
+    } catch (cause) {
+      // It may be in its place for all that: the key that counts is the one that can be read there.
+      const stored = (await this.#disk.readText(this.#path).catch(() => null))?.trim();
+      if (isHostKey(stored)) this.#hash = hashSecret(stored);
+      throw new SessiondError("storage_failed", { reason: `${this.#path}: ${diskReason(cause)}` }, { cause });
+    } finally {
+      this.#coming = null;
+      this.#letGo();
+    }
+  }
+
+  /** The key that was shown, while it counts; or null. */
+  verify(candidate: unknown): LiveHostKey | null {
+    if (!isHostKey(candidate)) return null;
+    const shown = hashSecret(candidate);
+    if (!this.#counts(shown)) return null;
+    const held = this.#held.get(shown) ?? new AbortController();
+    // Of as many connections as there may be.
+    setMaxListeners(0, held.signal);
+    this.#held.set(shown, held);
+    return { ends: held.signal, stands: () => this.#counts(shown) };
+  }
+
+  #counts(shown: string): boolean {
+    return sameHash(shown, this.#hash) || (this.#coming !== null && sameHash(shown, this.#coming));
+  }
+
+  #letGo(): void {
+    for (const [shown, held] of this.#held) {
+      if (this.#counts(shown)) continue;
+      this.#held.delete(shown);
+      held.abort(new SessiondError("token_ended", { cause: "revoked" }));
+    }
   }
 }

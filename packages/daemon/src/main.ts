@@ -10,9 +10,10 @@ import { countedDisk } from "./counted-disk.ts";
 import { Counters } from "./counters.ts";
 import { realDisk, type Disk } from "./disk.ts";
 import { GateKeeper } from "./gate.ts";
+import { ApiKeys } from "./host/api-keys.ts";
 import { census } from "./host/census.ts";
 import { Host } from "./host/host.ts";
-import { placeProblems, problemsOf } from "./host/problems.ts";
+import { placeProblems, problemsOf, type Problem } from "./host/problems.ts";
 import { Starts } from "./host/starts.ts";
 import { claimFormat } from "./host/state-format.ts";
 import { Store } from "./host/store.ts";
@@ -22,7 +23,9 @@ import { claim, privateDirectory, type Claim } from "./lifecycle.ts";
 import type { Log } from "./log.ts";
 import { metricsPage } from "./metrics.ts";
 import { buildRouter } from "./router.ts";
+import { Throttle } from "./throttle.ts";
 import { openDoor, type Door } from "./transport/listen.ts";
+import { TcpPlace } from "./transport/tcp-place.ts";
 import type { Daemon } from "./verbs/verb.ts";
 
 /**
@@ -33,6 +36,10 @@ export interface Parts {
   readonly log: Log;
   readonly clock?: Clock;
   readonly disk?: Disk;
+  /** What is wrong with how it was started, to be told in its status. */
+  readonly problems?: readonly Problem[];
+  /** Where programs of the system are looked for, in place of where they always are. */
+  readonly programDirs?: readonly string[];
   /** In place of the built-in agents. */
   readonly kinds?: readonly AgentKind[];
 }
@@ -52,7 +59,7 @@ export interface RunningDaemon {
 
 /**
  * @returns null when another daemon holds the runtime directory
- * @throws SessiondError storage_failed, limit_reached (socket path), conflict (another daemon owns the state)
+ * @throws SessiondError storage_failed, limit_reached (socket path), conflict (another daemon owns the state), config_invalid (TCP)
  */
 export async function startDaemon(config: Config, parts: Parts): Promise<RunningDaemon | null> {
   const socketPath = join(config.runtimeDir, "sock");
@@ -84,6 +91,13 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   const remembered = await store.remembered();
   const hostKeyPath = join(config.stateDir, "host-key");
   const hostKey = await HostKey.load(disk, hostKeyPath);
+  const keys = new ApiKeys({
+    store: await store.apiKeys(),
+    clock,
+    limits: config.limits,
+    onEnded: (ids, cause) => host.credentials.keysEnded(ids, cause),
+    report,
+  });
   const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
   const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir];
   const builtIn = () => [
@@ -91,14 +105,17 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       ...config.model,
       model: config.model.name,
       forbiddenDirs,
+      secretFiles: config.secretFiles,
+      programDirs: parts.programDirs,
       childEnv: config.childEnv,
+      home: config.home,
       daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.steady() - begun)})`,
       mark: (call) => `${installId}.${bootId}.${call}`,
       limits: config.limits,
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
-  const host = new Host({
+  const host: Host = new Host({
     bootId,
     store,
     registry,
@@ -111,14 +128,39 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     defaultAgent: [...kinds.keys()][0] ?? "openai",
     workdirs: { home: config.home, own: forbiddenDirs, roots: config.roots, allowBroad: config.allowBroad },
     envAllow: config.envAllow,
+    defaultSandbox: config.sandbox,
+    keyEnd: (keyId) => keys.endOf(keyId),
   });
-  const daemon: Daemon = { host, starts: new Starts(host), limits: config.limits, bootId, counters, status, shutDown: (waitMs) => void stop(waitMs) };
-  const gate = new GateKeeper(host, hostKey);
-  const router = buildRouter({ daemon, gate, audit, counters, clock, report });
+  const daemon: Daemon = {
+    host,
+    starts: new Starts(host),
+    keys,
+    limits: config.limits,
+    bootId,
+    counters,
+    status,
+    rotateHostKey: () => hostKey.rotate(),
+    shutDown: (waitMs) => void stop(waitMs),
+  };
+  const gate = new GateKeeper(host, hostKey, keys);
+  const throttle = new Throttle(clock, config.limits);
+  const router = buildRouter({ daemon, gate, throttle, audit, counters, clock, report });
   const atDoor = () => ({ connections: door.connections, readBytes: door.bytes.read, writtenBytes: door.bytes.written });
   const metrics = (key: unknown) => metricsPage({ host, gate, audit, counters, clock, startedAt, door: atDoor }, key);
-  const door: Door = openDoor({ router, clock, limits: config.limits, counters, metrics, report, onChange: watchIdle });
+  const door: Door = openDoor({
+    router,
+    clock,
+    limits: config.limits,
+    counters,
+    metrics,
+    report,
+    knock: (peer) => throttle.knock(peer),
+    heard: (caller, message) => throttle.said(caller, message),
+    onChange: watchIdle,
+  });
 
+  const tcp = config.tcp === null ? null : new TcpPlace(config.tcp, { clock, limits: config.limits, counters, note: log.info, add: door.add });
+  const tcpFacts = () => tcp?.facts ?? null;
   let stopping: Promise<void> | null = null;
   let tellStopped = () => undefined as void;
   const stopped = new Promise<void>((resolve) => (tellStopped = resolve));
@@ -131,9 +173,21 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     log.info("recovered");
     host.resting.begin().catch(report);
   });
-  await held.listen(door.server);
-  log.info("listening", { socket: socketPath, pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
+  await openEntrances();
+  log.info("listening", { socket: socketPath, tcp: tcpFacts(), pid: process.pid, version, started_by: config.startedBy, orphans_ended: reaped.length });
   watchIdle(0);
+
+  /** Who finds the socket finds all of the daemon: TCP first. Both are open when calls can be answered, or neither; but a port may be taken. */
+  async function openEntrances(): Promise<void> {
+    try {
+      await tcp?.open();
+      await held.listen(door.server);
+    } catch (error) {
+      tcp?.close();
+      await door.close(0);
+      throw error;
+    }
+  }
 
   function stop(waitMs: number, unused = false): Promise<void> {
     stopping ??= drain(waitMs, unused);
@@ -143,13 +197,15 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   async function drain(waitMs: number, unused: boolean): Promise<void> {
     log.info("draining", { wait_ms: waitMs });
     cancelIdle();
+    tcp?.close();
     host.draining = true;
     // Nobody told it to go, so nobody is to be told: who comes in this instant finds no door, and starts the next daemon.
     if (unused) await door.close(config.limits.door_close_ms);
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
     await door.close(config.limits.door_close_ms);
-    await within(clock, config.limits.door_close_ms, audit.flush());
+    keys.close();
+    await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
     await held.release();
     log.info("stopped");
     tellStopped();
@@ -168,7 +224,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   async function status(): Promise<VerbOutput<"daemon_status">> {
     const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
     // From here on in one step: a number and the problem behind it are told together.
-    const problems = [...problemsOf(host, audit.counts), ...places];
+    const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? []), ...(parts.problems ?? [])];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);
     return {
       pid: process.pid,
@@ -179,6 +235,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
       started_at: startedAt,
       started_by: config.startedBy,
       draining: host.draining,
+      tcp: tcpFacts(),
       ready: ready && !host.draining,
       orphans_ended: reaped.length,
       problems,

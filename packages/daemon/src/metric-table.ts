@@ -94,6 +94,12 @@ export const metricTable = {
     help: "Calls refused to their caller, by error code.",
     value: ({ counters }) => refusalsOf(counters),
   },
+  sessiond_throttled_total: {
+    kind: "counter",
+    labels: ["limit"],
+    help: "Calls refused with `rate_limited`, by the limit that they went beyond.",
+    value: ({ counters }) => by("limit", counters.throttled),
+  },
   sessiond_turned_away_total: {
     kind: "counter",
     labels: ["reason"],

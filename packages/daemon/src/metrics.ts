@@ -32,7 +32,7 @@ export async function metricsPage(options: MetricsOptions, hostKey: unknown): Pr
   } catch (error) {
     const outcome = isSessiondError(error) ? error.code : "internal";
     options.counters.called("metrics", outcome);
-    options.audit.record({ verb: "metrics", outcome, ms: Math.round(options.clock.steady() - since) }, true);
+    options.audit.record({ verb: "metrics", outcome, ms: Math.round(options.clock.steady() - since) }, "refusal");
     throw error;
   }
   options.counters.called("metrics", "ok");

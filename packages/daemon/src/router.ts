@@ -4,11 +4,12 @@ import { z } from "zod";
 import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
 import type { Counters } from "./counters.ts";
-import type { Found, GateKeeper, Grant } from "./gate.ts";
+import type { Found, GateKeeper, Grant, Peer } from "./gate.ts";
 import { joinedSignal } from "./joined-signal.ts";
 import { refusalCodes } from "./metric-table.ts";
 import type { Reader } from "./session/attach.ts";
 import { handlers } from "./verbs/index.ts";
+import type { Throttle } from "./throttle.ts";
 import type { Daemon, StreamOutput } from "./verbs/verb.ts";
 
 /**
@@ -17,6 +18,11 @@ import type { Daemon, StreamOutput } from "./verbs/verb.ts";
  * audit line. Expected errors travel as they are; anything else is a bug: logged, and `internal`.
  */
 export interface Connection extends Reader {
+  readonly peer: Peer;
+  /** It is closed when this aborts: a credential that was used on it has ended. */
+  endsWith(credential: AbortSignal): void;
+  /** Answered, and then closed: it tried too often. */
+  turnOut(): void;
   /** @throws SessiondError rate_limited, limit_reached */
   enter(kind: Row["kind"]): () => void;
 }
@@ -24,6 +30,7 @@ export interface Connection extends Reader {
 export interface RouterOptions {
   readonly daemon: Daemon;
   readonly gate: GateKeeper;
+  readonly throttle: Throttle;
   readonly audit: Audit;
   readonly counters: Counters;
   readonly clock: Clock;
@@ -44,7 +51,7 @@ const refusals: ReadonlySet<string> = new Set(refusalCodes);
 export function buildRouter(options: RouterOptions) {
   const t = initTRPC.context<{ connection: Connection }>().create({
     isDev: false,
-    errorFormatter: ({ error, path, shape }): WireErrorShape => wireError(toSessiondError(error, path, options), shape.code),
+    errorFormatter: ({ error, path, shape, ctx }): WireErrorShape => wireError(toSessiondError(error, path, ctx?.connection, options), shape.code),
   });
   const procedure = t.procedure.input((raw: unknown) => raw);
   const build = ([key, row]: [string, Row]) => {
@@ -70,15 +77,37 @@ export function buildRouter(options: RouterOptions) {
 }
 
 /** The checks before a handler. */
-async function admit(options: RouterOptions, { row, raw, found }: Dispatched): Promise<{ grant: Grant; input: unknown }> {
+async function admit(options: RouterOptions, dispatched: Dispatched): Promise<{ grant: Grant; input: unknown }> {
+  const { row, raw } = dispatched;
   if (options.daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
-  const grant = await options.gate.authorize(row, raw, found);
+  const grant = await recognise(options, dispatched);
   // Credentials end here: no schema, handler or log sees them.
   const { auth: _auth, ...input } = typeof raw === "object" && raw !== null ? (raw as Record<string, unknown>) : {};
   const parsed = row.input.safeParse(input);
   if (!parsed.success) throw new SessiondError("bad_request", { reason: reasonOf(parsed.error) });
   return { grant, input: parsed.data };
 }
+
+/** The gate's answer; who is refused too often is not looked at for a while. */
+async function recognise({ gate, throttle }: RouterOptions, { row, raw, connection, found }: Dispatched): Promise<Grant> {
+  throttle.mustMayTry(row, connection);
+  let grant: Grant;
+  try {
+    grant = await gate.authorize(row, raw, connection.peer, found);
+  } catch (error) {
+    const holder = holderOf(found);
+    if (holder === undefined && found.owner === undefined) throw isSessiondError(error, "unauthenticated") ? throttle.failed(raw, connection, error) : error;
+    // Who is known and may not do this has made a call all the same.
+    throttle.recognised(row, connection, holder);
+    throw error;
+  }
+  throttle.recognised(row, connection, holderOf(found));
+  if (grant.kind === "host") connection.endsWith(grant.ends);
+  return grant;
+}
+
+/** Whose calls are counted; the owner's are not. */
+const holderOf = ({ key, token }: Found): string | undefined => key ?? token;
 
 /** The session that a call names is not put to rest or deleted while the call is at work on it. */
 async function hold({ daemon }: RouterOptions, raw: unknown): Promise<() => void> {
@@ -98,7 +127,7 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
     grant = admitted.grant;
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
     // In the step in which the handler decides: other calls have had theirs since the gate.
-    if (grant.kind === "seat") grant.mustStand();
+    if (grant.kind !== "open") grant.mustStand();
     const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);
@@ -124,7 +153,8 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
-    const signals = [dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
+    const ends = grant.kind === "host" ? grant.ends : undefined;
+    const signals = [ends, dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
     joined = joinedSignal(...signals);
     const { signal } = joined;
     const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<StreamOutput<"attach" | "watch_sessions">>;
@@ -181,6 +211,7 @@ function streamFailed({ counters, report }: RouterOptions, error: unknown): TRPC
 
 function refused(options: RouterOptions, dispatched: Dispatched, grant: Grant | undefined, error: unknown, since: number): TRPCError {
   const known = toKnown(error, options.report);
+  if (known.code === "rate_limited") options.counters.throttle(String(known.detail["limit"]));
   note(options, dispatched, grant, known.code, since);
   return trpcError(known);
 }
@@ -199,7 +230,7 @@ function startedSession(output: unknown): string | undefined {
 
 function note(
   options: RouterOptions,
-  { row, name, raw, found }: Dispatched,
+  { row, name, raw, found, connection }: Dispatched,
   grant: Grant | undefined,
   outcome: string,
   since: number,
@@ -220,8 +251,10 @@ function note(
       ...(session !== undefined && { session }),
       ...(seat !== undefined && { seat }),
       ...(found.token !== undefined && { token: found.token }),
+      ...(found.key !== undefined && { key: found.key }),
+      ...(connection.peer.door === "tcp" && { peer: connection.peer.name }),
     },
-    refusal,
+    refusal ? "refusal" : reads ? "read" : "act",
   );
 }
 
@@ -234,8 +267,15 @@ function toKnown(error: unknown, report: (error: unknown) => void): SessiondErro
 const trpcError = (error: SessiondError): TRPCError => new TRPCError({ code: errorTable[error.code].trpc, message: error.message, cause: error });
 
 /** Errors that tRPC itself raises: an unknown path, a message that is no request. */
-function toSessiondError(error: TRPCError, path: string | undefined, { counters, report }: RouterOptions): SessiondError {
+function toSessiondError(error: TRPCError, path: string | undefined, connection: Connection | undefined, options: RouterOptions): SessiondError {
+  const { counters, report, throttle } = options;
   if (isSessiondError(error.cause)) return error.cause;
+  const tooMany = connection === undefined ? undefined : throttle.strayed(connection);
+  if (tooMany !== undefined) {
+    counters.called("unknown", tooMany.code);
+    counters.throttle(String(tooMany.detail["limit"]));
+    return tooMany;
+  }
   counters.called("unknown", error.code === "NOT_FOUND" ? "unknown_verb" : "bad_request");
   if (error.code === "NOT_FOUND") return new SessiondError("unknown_verb", { verb: /^[a-z_]{1,64}$/.test(path ?? "") ? path : "of that name" });
   if (error.code === "PARSE_ERROR" || error.code === "BAD_REQUEST" || error.code === "METHOD_NOT_SUPPORTED" || error.code === "UNPROCESSABLE_CONTENT")

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { limits as defaults, SessiondError, type Auth, type Limits, type VerbInput, type VerbName, type VerbOutput } from "@sessiond/shared";
 import { readConfig } from "./config.ts";
 import { startDaemon, type Parts, type RunningDaemon } from "./main.ts";
+import type { Connection } from "./router.ts";
 
 /**
  * A whole daemon inside a test's process: real socket, real files in a folder of its own, and
@@ -25,6 +26,8 @@ export interface TestOptions extends Partial<Omit<Parts, "log">> {
   readonly root?: string;
   readonly limits?: Partial<Limits>;
   readonly startedBy?: "client" | "hand";
+  /** As `--listen`. */
+  readonly listen?: string;
   readonly model?: { readonly apiKey?: string; readonly baseURL?: string; readonly name?: string };
 }
 
@@ -39,19 +42,36 @@ export const testEnv = (root: string): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "/usr/bin:/bin",
 });
 
+/** A connection without a socket, as if by the unix door. */
+export const linkInProcess = (over: Partial<Connection> = {}): Connection => ({
+  signal: new AbortController().signal,
+  peer: { door: "unix", name: "in process" },
+  ready: () => Promise.resolve(),
+  enter: () => () => undefined,
+  endsWith: () => undefined,
+  turnOut: () => undefined,
+  ...over,
+});
+
 export async function startTestDaemon(options: TestOptions = {}): Promise<TestDaemon> {
   const root = options.root ?? (await testRoot());
   const bugs: unknown[] = [];
-  const config = readConfig(testEnv(root), options.startedBy === "client" ? ["--started-by", "client"] : []);
-  const { clock, disk, kinds } = options;
+  const words = [...(options.startedBy === "client" ? ["--started-by", "client"] : []), ...(options.listen === undefined ? [] : ["--listen", options.listen])];
+  const config = readConfig(testEnv(root), words);
+  const { clock, disk, kinds, programDirs } = options;
   const daemon = await startDaemon(
     { ...config, limits: { ...defaults, ...options.limits }, model: options.model ?? config.model },
-    { log: { info: () => undefined, error: (_what, error) => void bugs.push(error) }, ...(clock && { clock }), ...(disk && { disk }), ...(kinds && { kinds }) },
+    {
+      log: { info: () => undefined, error: (_what, error) => void bugs.push(error) },
+      ...(clock && { clock }),
+      ...(disk && { disk }),
+      ...(kinds && { kinds }),
+      ...(programDirs && { programDirs }),
+    },
   );
   if (daemon === null) throw new SessiondError("conflict", { reason: "a daemon runs in this folder already" });
   const hostKey = (await readFile(join(config.stateDir, "host-key"), "utf8")).trim();
-  const connection = { signal: new AbortController().signal, ready: () => Promise.resolve(), enter: () => () => undefined };
-  const caller = daemon.router.createCaller({ connection }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
+  const caller = daemon.router.createCaller({ connection: linkInProcess() }) as unknown as Record<string, (input: unknown) => Promise<unknown>>;
   const call = async (verb: string, input: object, auth?: Auth): Promise<unknown> => {
     try {
       return await caller[verb]?.({ ...input, ...(auth && { auth }) });
@@ -60,7 +80,7 @@ export async function startTestDaemon(options: TestOptions = {}): Promise<TestDa
     }
   };
   const stream = async (verb: string, input: object, auth: Auth, signal: AbortSignal): Promise<AsyncIterable<unknown>> => {
-    const streaming = daemon.router.createCaller({ connection: { ...connection, signal } }) as unknown as Record<
+    const streaming = daemon.router.createCaller({ connection: linkInProcess({ signal }) }) as unknown as Record<
       string,
       (input: unknown) => Promise<AsyncIterable<unknown>>
     >;

@@ -25,6 +25,14 @@ const say = (detail: ErrorDetail, key: string, otherwise: string): string => {
   return typeof fact === "string" || typeof fact === "number" ? escapeDeceptive(String(fact)).replaceAll("\n", " ") : otherwise;
 };
 
+/** Only the owner of a machine starts a daemon there; and where what answers is the trouble, the reason says so. */
+const whereNext = ({ elsewhere, nobody, lost }: ErrorDetail): string =>
+  elsewhere !== true
+    ? " Start one with `sessiond up`."
+    : nobody === true || lost === true
+      ? " See on its machine whether it runs and listens there: `sessiond status`; `sessiond up --listen` starts one that does."
+      : "";
+
 /** Of two protocol ranges that do not meet: which side is behind, and what helps. */
 function olderSide({ client, daemon }: ErrorDetail): string {
   const [ours = NaN, theirs = NaN] = [client, daemon].map((range) => Number.parseInt(String(range)));
@@ -37,12 +45,13 @@ export const errorTable = {
   // The call.
   unknown_verb: { trpc: "NOT_FOUND", retry: "never", text: (d) => `This daemon has no verb ${say(d, "verb", "of that name")}. Update sessiond, or the client.` },
   bad_request: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `The request does not fit the verb: ${say(d, "reason", "see docs/verbs.md")}.` },
+  config_invalid: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `The daemon cannot run as it is configured: ${say(d, "reason", "see config.toml")}.` },
   protocol_mismatch: { trpc: "PRECONDITION_FAILED", retry: "never", text: (d) => `Client and daemon share no protocol version (client ${say(d, "client", "?")}, daemon ${say(d, "daemon", "?")}${d["daemon_version"] === undefined ? "" : ` of sessiond ${say(d, "daemon_version", "")}`}). Update the older one${olderSide(d)}` },
   timeout: { trpc: "TIMEOUT", retry: "backoff", text: (d) => `No answer within ${say(d, "timeout_ms", "the time allowed")} ms${d["outcome"] === undefined ? "" : `; ${say(d, "outcome", "")}`}. \`sessiond status\` tells whether the daemon is well.` },
   cancelled: { trpc: "CLIENT_CLOSED_REQUEST", retry: "never", text: () => "The call was cancelled by its caller. It may have happened." },
   // The caller.
-  unauthenticated: { trpc: "UNAUTHORIZED", retry: "never", text: () => "The credential is missing or not valid here. Get a token with `sessiond token mint`, or use the account that owns the daemon." },
-  role_too_small: { trpc: "FORBIDDEN", retry: "never", text: (d) => `This token has not the right for that: ${say(d, "needs", "control")} is needed.` },
+  unauthenticated: { trpc: "UNAUTHORIZED", retry: "never", text: (d) => `The credential is missing or not valid here${d["reason"] === undefined ? "" : ` (${say(d, "reason", "")})`}. Get a token with \`sessiond token mint\`, or use the account that owns the daemon.` },
+  role_too_small: { trpc: "FORBIDDEN", retry: "never", text: (d) => `This credential has not the right for that: ${say(d, "needs", "control")} is needed.` },
   not_attached: { trpc: "FORBIDDEN", retry: "never", text: (d) => `This needs a seat of your own: attach first${d["needs"] === "driver" ? " as driver" : ""}.` },
   not_driver: { trpc: "FORBIDDEN", retry: "never", text: (d) => `Only the driver may do that; the driver is ${say(d, "driver", "nobody")}.` },
   // The state.
@@ -58,13 +67,13 @@ export const errorTable = {
   model_unknown: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `There is no model ${say(d, "model", "of that name")} here. The practice model is called \`practice\`.` },
   unsupported: { trpc: "BAD_REQUEST", retry: "never", text: (d) => `Not supported: ${say(d, "reason", "this agent cannot do that")}.` },
   // Capacity.
-  limit_reached: { trpc: "PAYLOAD_TOO_LARGE", retry: "never", text: (d) => `Limit ${say(d, "limit", "")} reached (${say(d, "value", "?")} ${say(d, "unit", "")}).` },
-  rate_limited: { trpc: "TOO_MANY_REQUESTS", retry: "backoff", text: (d) => `Too many calls at once (limit ${say(d, "limit", "")}); try again in ${say(d, "retry_after_ms", "1000")} ms.` },
+  limit_reached: { trpc: "PAYLOAD_TOO_LARGE", retry: "never", text: (d) => `Limit ${say(d, "limit", "")} reached (${say(d, "value", "?")} ${say(d, "unit", "")})${d["hint"] === undefined ? "" : `: ${say(d, "hint", "")}`}.` },
+  rate_limited: { trpc: "TOO_MANY_REQUESTS", retry: "backoff", text: (d) => `More than ${say(d, "value", "?")} ${say(d, "unit", "calls")} (limit ${say(d, "limit", "")}); try again in ${say(d, "retry_after_ms", "1000")} ms.` },
   queue_full: { trpc: "TOO_MANY_REQUESTS", retry: "backoff", text: (d) => `The prompt queue is full (${say(d, "depth", "?")} waiting, limit ${say(d, "limit", "")}). Withdraw one, or wait for a turn to end.` },
   slow_consumer: { trpc: "SERVICE_UNAVAILABLE", retry: "reattach", text: (d) => `This reader ${say(d, "reason", "took nothing for too long")} and was cut off. Attach again with the last cursor; what is kept comes from there on.` },
   // The daemon.
   shutting_down: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: () => "The daemon is shutting down and takes no new work. The session goes on when it is started again." },
-  daemon_unreachable: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: (d) => `No daemon could be reached: ${say(d, "reason", "nothing listens")}. Start one with \`sessiond up\`.` },
+  daemon_unreachable: { trpc: "SERVICE_UNAVAILABLE", retry: "backoff", text: (d) => `No daemon could be reached: ${say(d, "reason", "nothing listens")}.${whereNext(d)}` },
   agent_unavailable: { trpc: "PRECONDITION_FAILED", retry: "never", text: (d) => `The agent cannot run: ${say(d, "reason", "it is not configured")}.` },
   storage_failed: { trpc: "INTERNAL_SERVER_ERROR", retry: "backoff", text: (d) => `The disk failed (${say(d, "reason", "I/O error")}): what was asked may not have happened. Look at the disk, then repeat it under the same id.` },
   internal: { trpc: "INTERNAL_SERVER_ERROR", retry: "never", text: (d) => (typeof d["code"] === "string" ? `The daemon refused with ${say(d, "code", "")}, which this version does not know: ${say(d, "said", "no more was said")} Update sessiond here.` : "A bug in sessiond; the daemon's log has the details.") },

@@ -17,7 +17,7 @@ const inTurn = { turn_id: s.turnId };
 const text = z.strictObject({ type: z.literal("text"), text: z.string() });
 
 export const eventTable = {
-  session_started: event("session_started", { life: z.int().positive(), workdir: z.string(), agent: z.string(), model: z.string(), title: z.string().optional(), policy: s.policy.optional() }, "A life of the session begins; the first frame of each."),
+  session_started: event("session_started", { life: z.int().positive(), workdir: z.string(), agent: z.string(), model: z.string(), title: z.string().optional(), policy: s.policy.optional(), sandbox: s.sandbox.optional() }, "A life of the session begins; the first frame of each. Without `sandbox` its commands run in none."),
   session_stopped: event("session_stopped", { life: z.int().positive(), by: s.actor }, "The life has ended; always its last frame. All seats are empty."),
   seat_taken: event("seat_taken", { seat_id: s.seatId, role: s.role, label: s.label }, "A client attached."),
   seat_lost: event("seat_lost", { seat_id: s.seatId, grace_ms: s.millis }, "Its connection dropped; the seat is held for the grace time."),

@@ -1,4 +1,4 @@
-export { deceptiveCharacters, escapeDeceptive } from "./deceptive.ts";
+export { deceptiveCharacters, escapeDeceptive, escapeInJson } from "./deceptive.ts";
 export { allowedEnv, envRefusal } from "./environment.ts";
 export * from "./errors.ts";
 export * from "./events.ts";

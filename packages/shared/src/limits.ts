@@ -28,6 +28,18 @@ export const limitTable = {
   subscriptions_per_connection_max: { value: 32, unit: "count", why: "the library uses one a connection" },
   calls_per_connection_max: { value: 256, unit: "count", why: "calls under way on one socket; the library never nears it" },
   calls_per_message_max: { value: 64, unit: "count", why: "a stock client sends all its subscriptions again as one message when it reconnects" },
+  tcp_connections_max: { value: 256, unit: "count", why: "beside those of the unix socket, so that nobody out there takes the owner's" },
+  connections_per_peer_max: { value: 64, unit: "count", why: "of the TCP ones, from one address: a person's editors, terminals and pages" },
+  refused_connections_max: {
+    value: 16,
+    unit: "count",
+    why: "TCP connections beyond a limit that are kept until they have been told so; further ones are cut without a word",
+  },
+  http_head_bytes_max: {
+    value: 16_384,
+    unit: "bytes",
+    why: "request line and headers: Node's own default; a client sends a few hundred bytes, a browser's cookies some thousand",
+  },
   newcomers_max: {
     value: 512,
     unit: "count",
@@ -36,13 +48,61 @@ export const limitTable = {
   hello_wait_ms: { value: 10_000, unit: "ms", why: "a socket that says nothing is not a client" },
   heartbeat_ms: { value: 15_000, unit: "ms", why: "a quiet link is probed this often, from both sides" },
   heartbeat_wait_ms: { value: 10_000, unit: "ms", why: "a peer that does not answer a probe within this is gone" },
+  // How often. So many at once, and as many again come back evenly over the window.
+  throttle_window_ms: {
+    value: 60_000,
+    unit: "ms",
+    why: "limits named per_minute: so many at once, and as many come back over this time, evenly; each refusal says when the next one has",
+  },
+  throttled_max: {
+    value: 10_000,
+    unit: "count",
+    why: "of each such limit, so many who have used some of it are remembered, a megabyte or two; beyond it those who used least are forgotten",
+  },
+  failed_credentials_per_peer_per_minute_max: {
+    value: 120,
+    unit: "count",
+    why: "of one connection; over TCP of one address (of IPv6 the first 64 bits) too; a client with an old token fails once, and does not repeat it",
+  },
+  failed_credentials_per_id_per_minute_max: {
+    value: 120,
+    unit: "count",
+    why: "wrong secrets for one session or key, from wherever; the right one passes all the same",
+  },
+  open_calls_per_peer_per_minute_max: {
+    value: 6_000,
+    unit: "count",
+    why: "connections, pages, `hello` and what is no call over TCP, of one address: fifty new connections a second are more than programs there open, and the event loop is everybody's",
+  },
+  open_call_bytes_max: {
+    value: 65_536,
+    unit: "bytes",
+    why: "a longer message counts as several open calls, one more for each so many bytes, until a right credential was shown on its connection: all of it is parsed before that is looked at",
+  },
+  calls_per_token_per_minute_max: {
+    value: 60_000,
+    unit: "count",
+    why: "a thousand a second: no person and no script needs it, and the event loop is everybody's",
+  },
+  prompts_per_token_per_minute_max: { value: 6_000, unit: "count", why: "each is synced to the disk; a loop without a pause is a fault" },
+  starts_per_key_per_minute_max: { value: 600, unit: "count", why: "each is a directory and six syncs" },
   // Fan-out.
   batch_frames_max: { value: 64, unit: "count", why: "keeps latency even: larger batches help throughput no further" },
   batch_bytes_max: { value: 262_144, unit: "bytes", why: "one batch must not hold up a socket for long" },
   window_bytes_max: { value: 1_048_576, unit: "bytes", why: "frames kept in memory a session; older ones are read from disk" },
   window_frames_max: { value: 4_096, unit: "count", why: "the same bound for tiny frames" },
+  socket_buffer_messages_max: {
+    value: 1_024,
+    unit: "count",
+    why: "with more of them waiting a socket is full too: each costs two kilobytes or more beside its bytes, however short it is",
+  },
   socket_buffer_bytes_max: { value: 1_048_576, unit: "bytes", why: "above this a socket is full and is not read for" },
   stall_ms: { value: 30_000, unit: "ms", why: "a socket that takes nothing for this long is closed with slow_consumer" },
+  stall_bytes_min: {
+    value: 65_536,
+    unit: "bytes",
+    why: "who takes less than this within stall_ms, of more than a full buffer, takes nothing: two kilobytes a second",
+  },
   journal_pending_bytes_max: { value: 4_194_304, unit: "bytes", why: "an agent that outruns the disk waits here" },
   journal_line_bytes_max: { value: 4_194_304, unit: "bytes", why: "longer than any frame that schemas allow; a longer line is damage" },
   page_frames_max: { value: 512, unit: "count", why: "one page of session_data" },
@@ -88,6 +148,7 @@ export const limitTable = {
   unused_delete_ms: { value: 3_600_000, unit: "ms", why: "a session that never had a turn is gone an hour after its last seat left" },
   driver_request_ms: { value: 30_000, unit: "ms", why: "a driver who does not answer by then does not want to" },
   sessions_live_max: { value: 1_024, unit: "count", why: "each holds a descriptor; orphans by the hundred are a fault" },
+  sessions_live_of_keys_max: { value: 768, unit: "count", why: "with so many in memory none is opened whose life an API key began: the rest is the owner's" },
   seats_max: { value: 256, unit: "count", why: "200 viewers and room to reconnect" },
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
   credentials_idle_max: {
@@ -95,7 +156,8 @@ export const limitTable = {
     unit: "count",
     why: "sessions out of memory whose tokens are kept there all the same: who comes back soon costs no reading, and thousands at rest cost no memory",
   },
-  tokens_live_max: { value: 64, unit: "count", why: "beyond it the longest unused seatless start token goes" },
+  tokens_live_max: { value: 64, unit: "count", why: "beyond it the longest unused seatless start token of whoever asks goes: the owner's, or the same key's" },
+  tokens_of_others_max: { value: 48, unit: "count", why: "of those: children of tokens, and what keys were given; the rest is the owner's, who ends them" },
   start_token_idle_ms: { value: 86_400_000, unit: "ms", why: "a token that nobody used for a day is a leak" },
   token_use_written_ms: {
     value: 3_600_000,
@@ -106,6 +168,15 @@ export const limitTable = {
     value: 60_000,
     unit: "ms",
     why: "who waits for an instant looks at the machine's clock this often: it may be set, or the machine may sleep",
+  },
+  keys_max: { value: 256, unit: "count", why: "API keys: one a program and machine; for one more, the one is forgotten that ended longest ago" },
+  keys_of_keys_max: { value: 192, unit: "count", why: "of those, made by keys: the rest is the owner's, who ends them" },
+  key_roots_max: { value: 32, unit: "count", why: "directories of one key; more of them have a parent" },
+  key_overlap_ms_max: { value: 604_800_000, unit: "ms", why: "a week to bring a rotated key to where it is used" },
+  sessions_per_key_max: {
+    value: 128,
+    unit: "count",
+    why: "lives begun by one API key that have not been ended: a program that lost count must not fill the daemon",
   },
   token_ttl_ms_max: { value: 31_536_000_000, unit: "ms", why: "a year; longer is for ever" },
   // Prompts and turns.
@@ -122,6 +193,7 @@ export const limitTable = {
   reopen_ms: { value: 5_000, unit: "ms", why: "a faulted session tries its journal again this often" },
   // Tools.
   tool_input_bytes_max: { value: 524_288, unit: "bytes", why: "arguments of one tool call; a question carries them whole" },
+  tool_input_depth_max: { value: 64, unit: "count", why: "arguments within arguments: what walks them goes down by calls, and the stack is everybody's" },
   tool_output_bytes_max: { value: 262_144, unit: "bytes", why: "what one tool call may print into the transcript; its head and its end are kept" },
   tool_read_bytes_max: { value: 262_144, unit: "bytes", why: "one read of a file; the rest by offset" },
   tool_list_entries_max: { value: 1_000, unit: "count", why: "one listing" },
@@ -141,9 +213,27 @@ export const limitTable = {
   },
   processes_read_at_once: { value: 32, unit: "count", why: "a millisecond of reading /proc in one step; a machine may have thousands" },
   setpriv_wait_ms: { value: 2_000, unit: "ms", why: "asked once whether children can die with the daemon; without an answer they do not" },
+  sandbox_try_ms: {
+    value: 10_000,
+    unit: "ms",
+    why: "bubblewrap is tried before a sandbox is promised: milliseconds, and much more on a machine that is starved",
+  },
   // The model.
   model_idle_ms: { value: 120_000, unit: "ms", why: "a stream that says nothing for this long has failed" },
   model_retries_max: { value: 3, unit: "count", why: "429 and 5xx, with the server's own retry-after" },
+  model_event_bytes_max: {
+    value: 1_048_576,
+    unit: "bytes",
+    why: "one event of its stream, unpacked: twice the largest arguments of a tool call; it is parsed at once, and the event loop is everybody's",
+  },
+  model_calls_max: { value: 4_096, unit: "count", why: "tool calls of one answer that are put together, to say how many were not run; more is no answer" },
+  model_answer_bytes_max: { value: 134_217_728, unit: "bytes", why: "one answer, unpacked: a hundred thousand tokens with a kilobyte around each" },
+  model_usage_tokens_max: {
+    value: 1_000_000_000,
+    unit: "count",
+    why: "used by one answer; what a server says beyond it is no count, and sums must stay whole numbers",
+  },
+  model_error_bytes_max: { value: 65_536, unit: "bytes", why: "of what a server says instead of an answer; the first 500 characters are told" },
   // The client.
   call_timeout_ms: { value: 30_000, unit: "ms", why: "no verb waits for the model; what takes longer has failed" },
   repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },
@@ -161,11 +251,27 @@ export const limitTable = {
   goodbye_ms: { value: 2_000, unit: "ms", why: "seats and tokens end by themselves; a goodbye is worth this much waiting" },
   redial_ms_max: { value: 2_000, unit: "ms", why: "the longest pause between two dials" },
   // The house.
+  tls_expiry_warning_ms: {
+    value: 1_209_600_000,
+    unit: "ms",
+    why: "two weeks before its end a certificate is a problem in `status`: what renews it has failed",
+  },
+  tls_look_ms: { value: 5_000, unit: "ms", why: "certificate and key are looked at this often; a renewed one is taken without a restart" },
   door_close_ms: { value: 1_000, unit: "ms", why: "connections that have not closed by then are cut at the end of a drain" },
+  tcp_retry_ms: { value: 5_000, unit: "ms", why: "a TCP port that another program has is tried again this often; one system call" },
   refusals_written_per_minute_max: { value: 60, unit: "count", why: "beyond it refusals are counted, not written singly" },
+  reads_written_per_minute_max: {
+    value: 20,
+    unit: "count",
+    why: "transcripts read by one token: beyond it they are counted, or a token that may only look would soon have overwritten what all others did",
+  },
+  reads_tokens_max: { value: 100, unit: "count", why: "tokens whose reads are told apart within a minute; those of further ones are counted together" },
   audit_pending_lines_max: { value: 10_000, unit: "count", why: "lines that wait for a slow disk; beyond it they are counted as failed" },
-  audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept once as .1 and begun anew" },
-  log_bytes_max: { value: 4_194_304, unit: "bytes", why: "the same for the daemon's log" },
+  audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept as .1, the one before as .2, and a new one begun" },
+  audit_files_kept: { value: 4, unit: "count", why: "older audit files: with the newest 80 MB, some 400,000 calls" },
+  audit_look_ms: { value: 250, unit: "ms", why: "`sessiond audit --follow` looks for new lines this often: at once, to a person, and next to no work" },
+  log_bytes_max: { value: 4_194_304, unit: "bytes", why: "then the daemon's log is kept once as .1 and begun anew" },
+  secret_chars_min: { value: 8, unit: "count", why: "a shorter model key is a dummy for a local server, and hiding it would eat words of the log" },
   log_pending_bytes_max: { value: 65_536, unit: "bytes", why: "lines of the log that a full disk did not take wait here; what comes after them is dropped" },
   // What looks after it: verify and doctor.
   recovery_findings_max: { value: 100, unit: "count", why: "of one session; a journal with more of them is replaced, not mended line by line" },

@@ -1,5 +1,5 @@
 /**
- * What `sessiond verify` and `sessiond doctor` find out. An entry of the daemon's bundle tells it to
+ * What `sessiond verify` and `sessiond doctor` find out, and `sessiond audit` reads. An entry of the daemon's bundle tells it to
  * the command, one line of JSON a `RecoveryLine`; the command shows it.
  */
 export type FindingKind =
@@ -20,6 +20,7 @@ export type FindingKind =
   | "session_file"
   | "registry"
   | "rules_file"
+  | "keys_file"
   | "entry_differs"
   | "entry_without_folder"
   | "folder_without_entry"
@@ -72,6 +73,10 @@ export type RecoveryLine =
   | { readonly type: "session"; readonly session: VerifiedSession }
   | { readonly type: "finding"; readonly finding: Finding }
   | { readonly type: "fact"; readonly name: string; readonly value: string }
+  /** A line of the audit file, as it stands there. */
+  | { readonly type: "audit"; readonly entry: string }
+  /** A line that is none, or has no end. @property line  from 1 */
+  | { readonly type: "torn"; readonly file: string; readonly line: number }
   /** What was asked for cannot be done as it was asked. */
   | { readonly type: "refused"; readonly reason: string }
   | { readonly type: "end" };

@@ -12,6 +12,7 @@ export const seatId = idOf("seat");
 export const turnId = idOf("trn");
 export const approvalId = idOf("apr");
 export const tokenId = idOf("tok");
+export const keyId = idOf("key");
 /** Made by the client: the name under which a prompt may be repeated. */
 export const promptId = idOf("prm");
 /** Made by the client: the name under which a `start_session` may be repeated. */
@@ -30,12 +31,15 @@ export const millis = z.int().nonnegative();
 /** Free text that is shown and stored; a secret in it is a mistake, and is refused before anything repeats it. */
 export const noSecret = (schema: z.ZodString): z.ZodString => schema.refine((text) => !holdsSecret(text), "there is a token or key in this text");
 
-export const label = z
-  .string()
-  .min(1)
-  .max(limits.label_chars_max)
-  .refine((text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text), "a label has no control characters")
-  .refine((text) => !holdsSecret(text), "there is a token or key in this text");
+/** A line among others in whatever shows it: nothing in it makes it another line, or look like another text. */
+const shownLine = (max: number): z.ZodString =>
+  noSecret(z.string().min(1).max(max)).refine(
+    (text) => escapeDeceptive(text) === text && !/[\n\t]/.test(text),
+    "control, bidirectional or unseen characters do not belong here",
+  );
+export const label = shownLine(limits.label_chars_max);
+/** As it is given; journals of older daemons hold others, so what is told of a title is any text. */
+export const title = shownLine(limits.session_title_chars_max);
 
 export const right = z.enum(["view", "control"]);
 export const role = z.enum(["driver", "viewer"]);
@@ -54,6 +58,9 @@ export const policy = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("hold") }),
   z.strictObject({ type: z.literal("reject_after"), ms: z.int().min(0).max(limits.policy_ms_max) }),
 ]);
+
+/** In what the commands of a life run; `off`: as the account that owns the daemon, with all that it may do. */
+export const sandbox = z.enum(["off", "no_network", "network"]);
 
 /** A place in the workdir that a tool call concerns, as the agent names it. */
 export const location = z.strictObject({ path: z.string().max(limits.workdir_bytes_max) });
@@ -90,9 +97,9 @@ export const approvalOption = z.strictObject({
   remembers: z.string().nullable(),
 });
 
-/** What a remembered answer is about, exactly: a command in its directory, or a path. */
+/** What a remembered answer is about, exactly: a command in its directory and its sandbox (absent: in none), or a path. */
 export const rulePattern = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("command"), command: z.string(), directory: z.string() }),
+  z.strictObject({ type: z.literal("command"), command: z.string(), directory: z.string(), sandbox: sandbox.exclude(["off"]).optional() }),
   z.strictObject({ type: z.literal("path"), path: z.string() }),
 ]);
 
@@ -184,6 +191,7 @@ export const sessionState = z.strictObject({
   title: z.string().nullable(),
   starred: z.boolean(),
   policy,
+  sandbox,
   status,
   status_since: millis,
   turn: turn.nullable(),
@@ -244,11 +252,33 @@ export const tokenRecord = z.strictObject({
   right,
   label,
   life: z.int().nonnegative(),
-  origin: z.enum(["start", "host", "token"]),
+  origin: z.enum(["start", "host", "token", "key"]),
   parent: tokenId.optional(),
+  /** The API key that it was given to; it ends with that key. */
+  key_id: keyId.optional(),
   created_at: millis,
   last_used_at: millis,
   expires_at: millis.optional(),
+});
+
+/** What an API key may do beside what the tokens do that it is given. */
+export const scope = z.enum(["sessions:start", "sessions:list", "sessions:watch", "sessions:stop", "tokens:mint", "keys:admin"]);
+
+/** An API key without its secret. `parent`: the key that made it, with which it ends; none: the host key did. */
+export const keyRecord = z.strictObject({
+  key_id: keyId,
+  name: label,
+  scopes: z.array(scope).min(1),
+  /** Real paths: its sessions live there. */
+  roots: z.array(z.string()).min(1),
+  parent: keyId.optional(),
+  created_at: millis,
+  last_used_at: millis.nullable(),
+  expires_at: millis.optional(),
+  revoked_at: millis.optional(),
+  rotated_at: millis.optional(),
+  /** Until then the secret before the last rotation counts too. */
+  overlap_ends_at: millis.optional(),
 });
 
 /** What `list_agents` tells of one agent. */
@@ -272,6 +302,7 @@ export type Approval = z.infer<typeof approval>;
 export type ApprovalOption = z.infer<typeof approvalOption>;
 export type ApprovalCause = z.infer<typeof approvalCause>;
 export type Policy = z.infer<typeof policy>;
+export type Sandbox = z.infer<typeof sandbox>;
 export type Rule = z.infer<typeof rule>;
 export type RulePattern = z.infer<typeof rulePattern>;
 export type RuleScope = z.infer<typeof ruleScope>;
@@ -287,6 +318,9 @@ export type SessionState = z.infer<typeof sessionState>;
 export type SessionInfo = z.infer<typeof sessionInfo>;
 export type SessionListing = z.infer<typeof sessionListing>;
 export type TokenRecord = z.infer<typeof tokenRecord>;
+export type KeyId = z.infer<typeof keyId>;
+export type Scope = z.infer<typeof scope>;
+export type KeyRecord = z.infer<typeof keyRecord>;
 export type Fault = z.infer<typeof fault>;
 export type StopReason = z.infer<typeof stopReason>;
 export type Status = z.infer<typeof status>;

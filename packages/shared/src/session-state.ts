@@ -22,6 +22,7 @@ export function emptyState(sessionId: string): SessionState {
     title: null,
     starred: false,
     policy: { type: "hold" },
+    sandbox: "off",
     status: "idle",
     status_since: 0,
     turn: null,
@@ -87,6 +88,7 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
         model: event.model,
         title: event.title ?? state.title,
         policy: event.policy ?? { type: "hold" },
+        sandbox: event.sandbox ?? "off",
       };
     case "session_stopped":
       return { ...state, life_state: "stopped", seats: [], driver_requests: [], turn: null, approvals: [], queue: [], calls: [] };

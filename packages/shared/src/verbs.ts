@@ -9,6 +9,8 @@ import * as s from "./schemas.ts";
  * types, client types, gate, and docs/verbs.md are derived from it.
  *
  * - `gate`: who may call (see GateWord); `by`: the raw input's field that chooses among words.
+ * - `scope`: what an API key needs in place of the host key; null: a key will not do.
+ * - `budget`: calls that have a limit of their own.
  * - `retry`: `safe` may be repeated; `by_id` may be repeated under the same id; `no`: never.
  * - `draining`: passes while the daemon shuts down. Queries always do.
  * - `past_life`: what a token of an ended life gets where its right would have sufficed:
@@ -21,7 +23,11 @@ export type Gate = GateWord | { readonly by: string; readonly words: Readonly<Re
 interface VerbRow {
   readonly kind: "query" | "mutation" | "subscription";
   readonly gate: Gate;
+  /** What an API key must have where a word says `host`; null: the host key alone will do. Also where no word does. */
+  readonly scope: s.Scope | null;
   readonly retry: "safe" | "by_id" | "no";
+  /** Counted apart from other calls. */
+  readonly budget?: "prompts" | "starts";
   readonly draining?: boolean | { readonly by: string; readonly passes: readonly string[] };
   readonly past_life?: "refuse" | "answer";
   readonly input: z.ZodObject;
@@ -35,164 +41,191 @@ export const commonErrors: readonly ErrorCode[] = ["bad_request", "unauthenticat
 
 const range = z.strictObject({ min: z.int().positive(), max: z.int().positive() });
 const session = { session_id: s.sessionId };
-const title = s.noSecret(z.string().min(1).max(limits.session_title_chars_max));
 const model = s.noSecret(z.string().min(1).max(128));
 const env = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, "a variable's name is expected"), s.noSecret(z.string().max(limits.env_value_chars_max)));
-const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: model.optional(), title: title.optional(), policy: s.policy.optional(), env: env.optional() };
+const beginLife = { agent: s.noSecret(z.string().min(1).max(64)).optional(), model: model.optional(), title: s.title.optional(), policy: s.policy.optional(), sandbox: s.sandbox.optional(), env: env.optional() };
 const workdir = z.string().min(1).max(4096);
-const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model", "title", "policy", "env"])) });
+const started = z.strictObject({ session: s.sessionInfo, token: z.string(), token_id: s.tokenId, created: z.boolean(), differs: z.array(z.enum(["agent", "model", "title", "policy", "sandbox", "env"])) });
 const prompted = z.strictObject({ ...session, seq: s.seq, prompt_id: s.promptId, became: s.became, turn_id: s.turnId.optional() });
 const done = z.strictObject({ seq: s.seq });
 
 export const verbs = {
   hello: {
-    kind: "query", gate: "open", retry: "safe", throws: ["protocol_mismatch"], doc: "Agree on a protocol version; learn version, boot id and limits.",
+    kind: "query", gate: "open", scope: null, retry: "safe", throws: ["protocol_mismatch"], doc: "Agree on a protocol version; learn version, boot id and limits.",
     // What a newer client says beside it must not keep this daemon from saying which versions it speaks.
     input: z.object({ protocol: z.object(range.shape) }),
     output: z.strictObject({ protocol: z.int(), range, version: z.string(), boot_id: z.string(), limits: z.record(z.string(), z.number()) }),
   },
   daemon_status: {
-    kind: "query", gate: "host", retry: "safe", throws: [], doc: "How the daemon is: pid, uptime, sessions, seats, pending approvals, faults, what is wrong and how to mend it.",
+    kind: "query", gate: "host", scope: null, retry: "safe", throws: [], doc: "How the daemon is: pid, uptime, sessions, seats, pending approvals, faults, what is wrong and how to mend it.",
     input: z.strictObject({}),
     output: z.strictObject({
       pid: z.int(), version: z.string(), boot_id: z.string(), socket: z.string(), state_dir: z.string(), started_at: s.millis, started_by: z.enum(["client", "hand"]), draining: z.boolean(), ready: z.boolean(),
       connections: z.int(), sessions: z.strictObject({ live: z.int(), resting: z.int(), stopped: z.int() }), seats: z.int(), pending_approvals: z.int(), turns_running: z.int(),
+      /** The TCP door, where it is open: what is bound, and which names it goes by. */
+      tcp: z.strictObject({ address: z.string(), port: z.int(), tls: z.boolean(), hosts: z.array(z.string()) }).nullable(),
       orphans_ended: z.int(), problems: z.array(z.strictObject({ what: z.string(), mend: z.string() })),
       faults: z.array(z.strictObject({ ...session, fault: s.fault })), set_aside: z.array(z.strictObject({ path: z.string(), reason: z.string() })),
       audit: z.strictObject({ written: z.int(), refusals_counted: z.int(), failed: z.int(), last_failure: z.string().optional() }),
     }),
   },
   shut_down: {
-    kind: "mutation", gate: "host", retry: "safe", draining: true, throws: [], doc: "Drain, then exit: running turns get `wait_ms`, then end or are parked.",
+    kind: "mutation", gate: "host", scope: null, retry: "safe", draining: true, throws: [], doc: "Drain, then exit: running turns get `wait_ms`, then end or are parked.",
     input: z.strictObject({ wait_ms: z.int().min(0).max(600_000).optional() }),
     output: z.strictObject({ pid: z.int(), draining: z.literal(true) }),
   },
   start_session: {
-    kind: "mutation", gate: "host", retry: "by_id", throws: ["workdir_invalid", "model_unknown", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "by_id", throws: ["workdir_invalid", "model_unknown", "unsupported", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
     input: z.strictObject({ request_id: s.requestId, workdir: workdir.optional(), session_id: s.sessionId.optional(), ...beginLife }),
     output: started,
   },
   start_or_get_for_workdir: {
-    kind: "mutation", gate: "host", retry: "safe", throws: ["workdir_invalid", "model_unknown", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", throws: ["workdir_invalid", "model_unknown", "unsupported", "conflict", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
     input: z.strictObject({ workdir, ...beginLife }),
     output: started,
   },
   list_sessions: {
-    kind: "query", gate: "host", retry: "safe", throws: [], doc: "Live and stored sessions, newest first, paged and filtered; never a token.",
+    kind: "query", gate: "host", scope: "sessions:list", retry: "safe", throws: [], doc: "Live and stored sessions, newest first, paged and filtered; never a token.",
     input: z.strictObject({ workdir: workdir.optional(), life_state: s.lifeState.optional(), after: s.sessionId.optional(), limit: z.int().min(1).max(500).optional() }),
     output: z.strictObject({ sessions: z.array(s.sessionListing), next: s.sessionId.nullable() }),
   },
   watch_sessions: {
-    kind: "subscription", gate: "host", retry: "safe", draining: true, throws: ["not_found", "slow_consumer"], doc: "All sessions, or those of a filter: first the list, then what changes. Never inputs, outputs or tokens.",
+    kind: "subscription", gate: "host", scope: "sessions:watch", retry: "safe", draining: true, throws: ["not_found", "slow_consumer"], doc: "All sessions, or those of a filter: first the list, then what changes. Never inputs, outputs or tokens.",
     input: z.strictObject({ filter: z.strictObject({ session_ids: z.array(s.sessionId).min(1).max(limits.filter_sessions_max).optional(), workdir: workdir.optional() }).optional(), cursor: s.hostCursor.optional(), lastEventId: s.hostCursor.optional() }),
     output: watchItem,
   },
   stop_workdir_session: {
-    kind: "mutation", gate: "host", retry: "safe", draining: true, throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the one session of a directory.",
+    kind: "mutation", gate: "host", scope: "sessions:stop", retry: "safe", draining: true, throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the one session of a directory.",
     input: z.strictObject({ workdir }), output: z.strictObject({ ...session, seq: s.seq, life: z.int() }),
   },
   list_agents: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: ["storage_failed"], doc: "The agents that this daemon has: models, modes, capabilities, what they lack.",
+    kind: "query", gate: "host_or_view", scope: "sessions:list", retry: "safe", throws: ["storage_failed"], doc: "The agents that this daemon has: models, modes, capabilities, what they lack.",
     input: z.strictObject({ session_id: s.sessionId.optional() }), output: z.strictObject({ agents: z.array(s.agentInfo) }),
   },
   mint_token: {
-    kind: "mutation", gate: "host_or_control", retry: "no", throws: ["not_found", "session_stopped", "storage_failed"], doc: "A further token of the session; a token's child ends with it.",
+    kind: "mutation", gate: "host_or_control", scope: "tokens:mint", retry: "no", throws: ["not_found", "session_stopped", "storage_failed"], doc: "A further token of the session; a token's child ends with it.",
     input: z.strictObject({ ...session, right: s.right, label: s.label, ttl_ms: z.int().min(1_000).max(31_536_000_000).optional() }),
     output: z.strictObject({ token: z.string(), record: s.tokenRecord }),
   },
   list_tokens: {
-    kind: "query", gate: "host_or_control", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "The session's tokens, without their secrets.",
+    kind: "query", gate: "host_or_control", scope: "tokens:mint", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "The session's tokens, without their secrets.",
     input: z.strictObject(session),
     output: z.strictObject({ tokens: z.array(s.tokenRecord) }),
   },
   revoke_token: {
-    kind: "mutation", gate: "host_or_lineage", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "End a token with its children and their streams.",
+    kind: "mutation", gate: "host_or_lineage", scope: "tokens:mint", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "End a token with its children and their streams.",
     input: z.strictObject({ ...session, token_id: s.tokenId }),
     output: z.strictObject({ revoked: z.array(s.tokenId) }),
   },
   authorize: {
-    kind: "query", gate: "view", retry: "safe", throws: ["storage_failed"], doc: "What this token is: session, right, label, expiry.",
+    kind: "query", gate: "view", scope: null, retry: "safe", throws: ["storage_failed"], doc: "What this token is: session, right, label, expiry.",
     input: z.strictObject(session),
     output: z.strictObject({ ...session, token_id: s.tokenId, right: s.right, label: s.label, expires_at: s.millis.optional(), past_life: z.boolean() }),
   },
   session_info: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "Status and facts: turn, tool, seats, questions, queue, rules, files, tokens used, and since when each waits.",
+    kind: "query", gate: "host_or_view", scope: null, retry: "safe", throws: ["not_found", "storage_failed"], doc: "Status and facts: turn, tool, seats, questions, queue, rules, files, tokens used, and since when each waits.",
     input: z.strictObject(session),
     output: s.sessionInfo,
   },
   session_data: {
-    kind: "query", gate: "host_or_view", retry: "safe", throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
+    kind: "query", gate: "host_or_view", scope: null, retry: "safe", throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
     input: z.strictObject({ ...session, after: s.seq.optional(), before: s.seq.optional(), limit: z.int().min(1).max(512).optional() }),
     output: z.strictObject({ frames: z.array(storedFrameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq, compacted_through: s.seq }),
   },
   attach: {
-    kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, retry: "safe", draining: { by: "role", passes: ["viewer"] },
+    kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, scope: null, retry: "safe", draining: { by: "role", passes: ["viewer"] },
     throws: ["driver_taken", "not_attached", "session_stopped", "session_faulted", "storage_failed", "moved", "token_ended", "slow_consumer"],
     doc: "Take or resume a seat. First a snapshot or `resumed`, then every frame from there on. The seat's secret travels in `auth.seat_secret`.",
     input: z.strictObject({ ...session, role: s.role, label: s.label, fallback: z.literal("viewer").optional(), force: z.literal(true).optional(), cursor: s.cursor.optional(), lastEventId: s.cursor.optional() }),
     output: attachItem,
   },
   detach: {
-    kind: "mutation", gate: "seat", retry: "safe", draining: true, throws: ["not_attached", "session_stopped", "storage_failed"], doc: "Leave the seat; the session works on.",
+    kind: "mutation", gate: "seat", scope: null, retry: "safe", draining: true, throws: ["not_attached", "session_stopped", "storage_failed"], doc: "Leave the seat; the session works on.",
     input: z.strictObject(session), output: done,
   },
   take_driver: {
-    kind: "mutation", gate: "control_seat", retry: "safe", throws: ["not_attached", "driver_taken", "bad_request", "session_stopped", "session_faulted", "storage_failed"],
+    kind: "mutation", gate: "control_seat", scope: null, retry: "safe", throws: ["not_attached", "driver_taken", "bad_request", "session_stopped", "session_faulted", "storage_failed"],
     doc: "Take the wheel if it is free, ask for it, or take it by force from the seat that is named.",
     input: z.strictObject({ ...session, how: z.enum(["if_free", "ask", "force"]), driver_seat_id: s.seatId.optional() }),
     output: z.strictObject({ seq: s.seq, became: z.enum(["driver", "asked", "unchanged"]), driver: s.seat.nullable(), lapses_at: s.millis.optional() }),
   },
   yield_driver: {
-    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "not_found", "session_stopped", "session_faulted", "storage_failed"],
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "not_found", "session_stopped", "session_faulted", "storage_failed"],
     doc: "Give the wheel to a seat that asked, by default the first; to nobody where none did. The seat stays as viewer.",
     input: z.strictObject({ ...session, to: s.seatId.optional() }), output: z.strictObject({ seq: s.seq, driver: s.seat.nullable() }),
   },
   send_prompt: {
-    kind: "mutation", gate: "driver", retry: "by_id",
+    kind: "mutation", gate: "driver", scope: null, budget: "prompts", retry: "by_id",
     throws: ["not_attached", "not_driver", "turn_in_progress", "queue_full", "conflict", "unsupported", "agent_unavailable", "session_stopped", "session_faulted", "storage_failed"],
     doc: "Give the agent work; answers when the prompt is durable.",
     input: z.strictObject({ ...session, prompt_id: s.promptId, parts: s.promptParts, when_busy: s.whenBusy }),
     output: prompted,
   },
   edit_prompt: {
-    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "queue_full", "session_stopped", "session_faulted", "storage_failed"], doc: "Give a queued prompt another content.",
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "queue_full", "session_stopped", "session_faulted", "storage_failed"], doc: "Give a queued prompt another content.",
     input: z.strictObject({ ...session, prompt_id: s.promptId, parts: s.promptParts }), output: done,
   },
   withdraw_prompt: {
-    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "session_stopped", "session_faulted", "storage_failed"], doc: "Take a queued prompt back.",
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "prompt_gone", "session_stopped", "session_faulted", "storage_failed"], doc: "Take a queued prompt back.",
     input: z.strictObject({ ...session, prompt_id: s.promptId }), output: done,
   },
   release_queue: {
-    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "Let held prompts run.",
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "Let held prompts run.",
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, released: z.array(s.promptId) }),
   },
   approve: {
-    kind: "mutation", retry: "safe", gate: { by: "option_id", words: { allow_once: "driver", allow_turn: "driver", allow_session: "driver", reject_once: "driver" }, otherwise: "host_minted_driver" }, draining: true, throws: ["not_attached", "not_driver", "approval_gone", "conflict", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
+    kind: "mutation", scope: null, retry: "safe", gate: { by: "option_id", words: { allow_once: "driver", allow_turn: "driver", allow_session: "driver", reject_once: "driver" }, otherwise: "host_minted_driver" }, draining: true, throws: ["not_attached", "not_driver", "approval_gone", "conflict", "session_stopped", "session_faulted", "storage_failed"], doc: "Answer one question with one of its options; `digest` is that of the question as shown.",
     input: z.strictObject({ ...session, approval_id: s.approvalId, option_id: z.string().min(1).max(64), digest: z.string().max(64), reason: s.noSecret(z.string().max(2_000)).optional() }),
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },
   interrupt: {
-    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
+    kind: "mutation", gate: "host_or_control", scope: null, retry: "safe", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
     input: z.strictObject({ ...session, turn_id: s.turnId }),
     output: z.strictObject({ interrupted: z.boolean(), seq: s.seq, queue: z.array(s.queuedPrompt) }),
   },
   stop: {
-    kind: "mutation", gate: "host_or_control", retry: "safe", draining: true, past_life: "answer", throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the session.",
+    kind: "mutation", gate: "host_or_control", scope: "sessions:stop", retry: "safe", draining: true, past_life: "answer", throws: ["not_found", "session_faulted", "storage_failed"], doc: "End this life of the session.",
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, life: z.int() }),
   },
   forget_rule: {
-    kind: "mutation", gate: "host_or_control", retry: "safe", throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "Forget one remembered answer.",
+    kind: "mutation", gate: "host_or_control", scope: null, retry: "safe", throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "Forget one remembered answer.",
     input: z.strictObject({ ...session, rule_id: s.ruleId }), output: done,
   },
   configure_session: {
-    kind: "mutation", gate: "driver", retry: "safe", throws: ["not_attached", "not_driver", "model_unknown", "session_stopped", "session_faulted", "storage_failed"],
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "model_unknown", "session_stopped", "session_faulted", "storage_failed"],
     doc: "Title, star, model, policy: all of what is given, or nothing; answers with the values there are then.",
-    input: z.strictObject({ ...session, title: title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional() }),
+    input: z.strictObject({ ...session, title: s.title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional() }),
     output: z.strictObject({ seq: s.seq, title: z.string().nullable(), starred: z.boolean(), model: z.string(), policy: s.policy }),
   },
   add_system_message: {
-    kind: "mutation", gate: "driver", retry: "no", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "A note in the transcript: shown, never sent to the model.",
+    kind: "mutation", gate: "driver", scope: null, retry: "no", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "A note in the transcript: shown, never sent to the model.",
     input: z.strictObject({ ...session, text: s.noSecret(z.string().min(1).max(limits.system_message_chars_max)) }), output: done,
+  },
+  create_key: {
+    kind: "mutation", gate: "host", scope: "keys:admin", retry: "no", throws: ["workdir_invalid", "storage_failed"], doc: "An API key for a caller who is not the owner; its secret is in this reply and nowhere else. A key gives no scope, root or time that it has not itself.",
+    input: z.strictObject({ name: s.label, scopes: z.array(s.scope).min(1).max(s.scope.options.length), roots: z.array(workdir).min(1).max(limits.key_roots_max), ttl_ms: z.int().min(1_000).max(limits.token_ttl_ms_max).optional() }),
+    output: z.strictObject({ key: z.string(), record: s.keyRecord }),
+  },
+  list_keys: {
+    kind: "query", gate: "host", scope: "keys:admin", retry: "safe", throws: [], doc: "API keys without their secrets: all of them, or for a key itself and those that it made.",
+    input: z.strictObject({}), output: z.strictObject({ keys: z.array(s.keyRecord) }),
+  },
+  rotate_key: {
+    kind: "mutation", gate: "host", scope: "keys:admin", retry: "no", throws: ["not_found", "storage_failed"], doc: "Another secret for a key; the one before counts for `overlap_ms` more, by default not at all.",
+    input: z.strictObject({ key_id: s.keyId, overlap_ms: z.int().min(0).max(limits.key_overlap_ms_max).optional() }),
+    output: z.strictObject({ key: z.string(), record: s.keyRecord }),
+  },
+  revoke_key: {
+    kind: "mutation", gate: "host", scope: "keys:admin", retry: "safe", throws: ["not_found", "storage_failed"], doc: "End a key, the keys it made, their connections and the tokens they were given.",
+    input: z.strictObject({ key_id: s.keyId }), output: z.strictObject({ revoked: z.array(s.keyId) }),
+  },
+  delete_key: {
+    kind: "mutation", gate: "host", scope: "keys:admin", retry: "safe", throws: ["not_found", "conflict", "storage_failed"], doc: "Forget a key that was revoked.",
+    input: z.strictObject({ key_id: s.keyId }), output: z.strictObject({ deleted: z.literal(true) }),
+  },
+  rotate_host_key: {
+    kind: "mutation", gate: "host", scope: null, retry: "no", throws: ["storage_failed"], doc: "Write another host key into its file; the one before ends with this reply. It is in no reply.",
+    input: z.strictObject({}), output: z.strictObject({ file: z.string() }),
   },
 } as const satisfies Record<string, VerbRow>;
 
@@ -207,7 +240,9 @@ export type VerbOutput<V extends VerbName> = z.output<Verbs[V]["output"]>;
 
 /** Travels with each call, beside the verb's own fields; stripped before schema, log and audit. */
 export interface Auth {
+  /** Over the unix socket alone. */
   readonly host_key?: string;
+  readonly api_key?: string;
   readonly token?: string;
   readonly seat_secret?: string;
 }

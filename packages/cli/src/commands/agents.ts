@@ -1,8 +1,12 @@
 import type { Command } from "commander";
-import { jsonOption, withExamples } from "../options.ts";
-import { find } from "../reach.ts";
-import { foreignLine } from "../screen.ts";
+import { addReachOptions, jsonOption, withExamples } from "../options.ts";
+import { find, type ReachFlags } from "../reach.ts";
+import { foreignLine, jsonLine } from "../screen.ts";
 import { printTable } from "../table.ts";
+
+interface AgentsOptions extends ReachFlags {
+  readonly json?: true;
+}
 
 export function declare(command: Command): void {
   withExamples(
@@ -11,12 +15,13 @@ export function declare(command: Command): void {
       .addHelpText("after", "\nWhat the daemon has, and what each lacks. Only looks: starts no daemon (exit code 4 when none runs)."),
     "sessiond agents",
     "sessiond agents --json | jq -r .name",
-  ).action((options: { readonly json?: true }) => agents(options));
+  ).action((options: AgentsOptions) => agents(options));
+  addReachOptions(command);
 }
 
-async function agents({ json }: { readonly json?: true }): Promise<void> {
-  const there = await (await find("agents")).listAgents();
-  if (json) return there.forEach((agent) => process.stdout.write(`${JSON.stringify(agent)}\n`));
+async function agents({ json, ...where }: AgentsOptions): Promise<void> {
+  const there = await (await find("agents", where)).listAgents();
+  if (json) return there.forEach((agent) => process.stdout.write(jsonLine(agent)));
   const rows = there.map(({ name, default_model, models, capabilities }) => [
     foreignLine(name),
     foreignLine(default_model) || "-",

@@ -5,14 +5,14 @@ import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { say } from "../notice.ts";
-import { sessionOption, withExamples, workdirOption } from "../options.ts";
+import { addReachOptions, sessionOption, withExamples, workdirOption } from "../options.ts";
 import { clockWords } from "../policies.ts";
 import { allows, showQuestion, type AnswerKind } from "../question.ts";
-import { reach } from "../reach.ts";
+import { handleOf, reach, type ReachFlags } from "../reach.ts";
 import { foreignLine, Screen } from "../screen.ts";
 import { allSessions, existingSession } from "../which-session.ts";
 
-interface ApproveOptions extends Scopes {
+interface ApproveOptions extends Scopes, ReachFlags {
   readonly session?: string;
   readonly workdir?: string;
   readonly reason?: string;
@@ -48,12 +48,13 @@ export function declare(command: Command): void {
     "sessiond approve apr_7Hq2 --for-session",
     'sessiond approve apr_7Hq2 --reject --reason "not on main"',
   ).action((id: string | undefined, options: ApproveOptions) => approve(id, options));
+  addReachOptions(command);
 }
 
 async function approve(id: string | undefined, options: ApproveOptions): Promise<void> {
   const kind = kindOf(options);
   onGoodbye();
-  const host = await reach("approve");
+  const host = await reach("approve", options);
   const { listing, approval } = await openQuestion(host, id, options);
   const session = await host.openSession(listing.session_id);
   const seat = await takeSeat(session, "fail", say);
@@ -81,7 +82,7 @@ async function openQuestion(host: Host, id: string | undefined, options: Approve
   const found: { listing: SessionListing; approval: Approval }[] = [];
   for (const listing of sessions) {
     if (listing.approvals?.length === 0) continue;
-    const { approvals } = await host.session(listing.session_id).info();
+    const { approvals } = await (await handleOf(host, listing.session_id, "view")).info();
     for (const approval of approvals) if (id === undefined || approval.approval_id.startsWith(id)) found.push({ listing, approval });
   }
   const [only, second] = found;

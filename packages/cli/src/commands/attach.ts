@@ -1,18 +1,16 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { sessionFromToken } from "@sessiond/client/node";
 import { readToken, type Session } from "@sessiond/client";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
-import { onLeave } from "../leaving.ts";
 import { say } from "../notice.ts";
-import { jsonOption, labelOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
-import { reach } from "../reach.ts";
+import { addReachOptions, jsonOption, labelOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { reach, reachSession, type ReachFlags } from "../reach.ts";
 import { sitAsDriver, sitAsViewer } from "../sitting.ts";
 import { existingSession } from "../which-session.ts";
 
-interface AttachOptions {
+interface AttachOptions extends ReachFlags {
   readonly workdir?: string;
   readonly view?: true;
   readonly json?: true;
@@ -38,6 +36,7 @@ export function declare(command: Command): void {
     "sessiond attach --view --token-file ./token",
     "sessiond attach --view --json | jq .frame.event.type",
   ).action((name: string | undefined, options: AttachOptions) => attach(name, options));
+  addReachOptions(command);
 }
 
 async function attach(name: string | undefined, options: AttachOptions): Promise<void> {
@@ -51,11 +50,9 @@ async function attach(name: string | undefined, options: AttachOptions): Promise
 async function open(name: string | undefined, options: AttachOptions): Promise<Session> {
   if (options.tokenFile !== undefined) {
     if (name !== undefined || options.workdir !== undefined) throw new Failure("usage", "The token names the session; give no other name.");
-    const session = await sessionFromToken(tokenIn(options.tokenFile), { clientName: `sessiond attach, pid ${process.pid}` });
-    onLeave(() => session.close());
-    return session;
+    return reachSession("attach", tokenIn(options.tokenFile), options);
   }
-  const host = await reach("attach");
+  const host = await reach("attach", options);
   const listing = await existingSession(host, { session: name, workdir: options.workdir });
   return host.openSession(listing.session_id, { right: options.view ? "view" : "control" });
 }

@@ -6,7 +6,7 @@ import { exitCodes, sentenceOf } from "../exit-codes.ts";
 import { jsonOption, withExamples } from "../options.ts";
 import { reach } from "../reach.ts";
 import { lookAfter, remains, showFinding } from "../recovery.ts";
-import { colourOn, foreignLine, painted } from "../screen.ts";
+import { colourOn, foreignLine, jsonLine, painted } from "../screen.ts";
 
 interface Options {
   readonly fix?: true;
@@ -43,7 +43,7 @@ async function doctor({ fix, json }: Options): Promise<void> {
   facts.set("journals", "not read here; `sessiond verify` reads them");
   const healthy = !all.some(remains);
   process.exitCode = healthy ? exitCodes.done : exitCodes.failed;
-  if (json) return void process.stdout.write(`${JSON.stringify({ healthy, facts: Object.fromEntries(facts), findings: all, daemon: daemon.status })}\n`);
+  if (json) return void process.stdout.write(jsonLine({ healthy, facts: Object.fromEntries(facts), findings: all, daemon: daemon.status }));
   const colour = colourOn(process.stdout);
   for (const [name, value] of facts) process.stdout.write(`${painted(name.padEnd(10), "dim", colour)}  ${foreignLine(value)}\n`);
   for (const finding of all) showFinding(process.stdout, finding);
@@ -58,7 +58,7 @@ interface Asked {
 
 async function asked(): Promise<Asked> {
   try {
-    const host = await reach("doctor", { autoStart: false, timeoutMs: limits.doctor_wait_ms });
+    const host = await reach("doctor", {}, { autoStart: false, timeoutMs: limits.doctor_wait_ms });
     return { status: await host.status({ timeoutMs: limits.doctor_wait_ms }), refusal: null };
   } catch (error) {
     return { status: null, refusal: error };

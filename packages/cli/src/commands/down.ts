@@ -27,7 +27,7 @@ const closingMs = 15_000;
 const sayEveryMs = 5_000;
 
 async function down({ wait }: { readonly wait?: number }): Promise<void> {
-  const host = await find("down", { olderToo: true });
+  const host = await find("down", {}, { olderToo: true });
   const { pid, turns_running, pending_approvals } = await host.status();
   const waitMs = wait ?? limits.drain_wait_ms;
   await host.shutDown({ waitMs }).catch((error: unknown) => {

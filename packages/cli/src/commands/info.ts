@@ -2,13 +2,18 @@ import type { Command } from "commander";
 import type { SessionInfo } from "@sessiond/client";
 import { spoken } from "../duration.ts";
 import { clockWords, policyWords } from "../policies.ts";
-import { jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
-import { find } from "../reach.ts";
+import { addReachOptions, jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { find, handleOf, type ReachFlags } from "../reach.ts";
 import { ruleWords, scopeWords } from "../rule-words.ts";
-import { foreignLine } from "../screen.ts";
+import { foreignLine, jsonLine } from "../screen.ts";
 import { clip, printFacts } from "../table.ts";
 import { existingSession, homeShort } from "../which-session.ts";
 import { promptWords } from "./queue.ts";
+
+interface InfoOptions extends ReachFlags {
+  readonly workdir?: string;
+  readonly json?: true;
+}
 
 export function declare(command: Command): void {
   withExamples(
@@ -19,18 +24,24 @@ export function declare(command: Command): void {
       .addHelpText("after", "\nEverything but the conversation, and since when each thing waits. Starts no daemon."),
     "sessiond info",
     "sessiond info ses_4fK2 --json | jq .usage",
-  ).action((name: string | undefined, options: { readonly workdir?: string; readonly json?: true }) => info(name, options));
+  ).action((name: string | undefined, options: InfoOptions) => info(name, options));
+  addReachOptions(command);
 }
 
-async function info(name: string | undefined, { workdir, json }: { readonly workdir?: string; readonly json?: true }): Promise<void> {
-  const host = await find("info");
-  const facts = await host.session((await existingSession(host, { session: name, workdir })).session_id).info();
-  if (json) return void process.stdout.write(`${JSON.stringify(facts)}\n`);
+async function info(name: string | undefined, { workdir, json, ...where }: InfoOptions): Promise<void> {
+  const host = await find("info", where);
+  const facts = await (await handleOf(host, (await existingSession(host, { session: name, workdir })).session_id, "view")).info();
+  if (json) return void process.stdout.write(jsonLine(facts));
   printFacts(process.stdout, factsOf(facts, Date.now()));
 }
 
 type Fact = readonly [name: string, value: string];
 const valueChars = 100;
+const sandboxWords = {
+  off: "off: commands run as the account that owns the daemon",
+  no_network: "no_network: commands write in the workdir alone, and reach no network",
+  network: "network: commands write in the workdir alone",
+};
 
 function factsOf(facts: SessionInfo, now: number): Fact[] {
   const ago = (at: number): string => `${spoken(Math.max(0, now - at))} ago`;
@@ -48,6 +59,7 @@ function factsOf(facts: SessionInfo, now: number): Fact[] {
     ...(last_turn === null ? [] : [["last turn", `${last_turn.stop_reason}, ${ago(last_turn.ended_at)}`] as const]),
     ["tokens", `${facts.usage.input_tokens} in, ${facts.usage.output_tokens} out`],
     ["policy", policyWords(facts.policy)],
+    ["sandbox", sandboxWords[facts.sandbox]],
     ...many("questions", facts.approvals, (each) => {
       const clock = clockWords(each, now);
       return `${each.approval_id.slice(0, 12)}  ${foreignLine(each.tool)}, asked ${ago(each.asked_at)}${clock === null ? "" : `; ${clock}`}`;

@@ -1,11 +1,16 @@
 import type { Command } from "commander";
 import type { SessionListing } from "@sessiond/client";
 import { say } from "../notice.ts";
-import { jsonOption, withExamples } from "../options.ts";
-import { find } from "../reach.ts";
-import { foreignLine } from "../screen.ts";
+import { addReachOptions, jsonOption, withExamples } from "../options.ts";
+import { find, type ReachFlags } from "../reach.ts";
+import { foreignLine, jsonLine } from "../screen.ts";
 import { clip, printTable } from "../table.ts";
 import { allSessions, homeShort, shortId } from "../which-session.ts";
+
+interface LsOptions extends ReachFlags {
+  readonly all?: true;
+  readonly json?: true;
+}
 
 export function declare(command: Command): void {
   withExamples(
@@ -15,14 +20,15 @@ export function declare(command: Command): void {
       .addHelpText("after", "\nOnly looks: starts no daemon (exit code 4 when none runs)."),
     "sessiond ls",
     "sessiond ls --all --json | jq -r .workdir",
-  ).action((options: { readonly all?: true; readonly json?: true }) => ls(options));
+  ).action((options: LsOptions) => ls(options));
+  addReachOptions(command);
 }
 
-async function ls({ all, json }: { readonly all?: true; readonly json?: true }): Promise<void> {
-  const host = await find("ls");
+async function ls({ all, json, ...where }: LsOptions): Promise<void> {
+  const host = await find("ls", where);
   const everything = await allSessions(host);
   const sessions = everything.filter((listing) => all || listing.life_state !== "stopped");
-  if (json) return sessions.forEach((listing) => process.stdout.write(`${JSON.stringify(listing)}\n`));
+  if (json) return sessions.forEach((listing) => process.stdout.write(jsonLine(listing)));
   const hidden = everything.length - sessions.length;
   if (sessions.length === 0)
     return say(hidden > 0 ? `no session is live; ${hidden} stopped (--all shows them)` : 'no sessions yet; `sessiond run "…"` starts one');

@@ -3,8 +3,8 @@ import type { Command } from "commander";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { say } from "../notice.ts";
-import { sessionOption, withExamples, workdirOption } from "../options.ts";
-import { reach } from "../reach.ts";
+import { addReachOptions, sessionOption, withExamples, workdirOption } from "../options.ts";
+import { reach, type ReachFlags } from "../reach.ts";
 import { existingSession, type SessionName } from "../which-session.ts";
 
 export function declare(command: Command): void {
@@ -16,14 +16,15 @@ export function declare(command: Command): void {
       .addHelpText("after", "\nWhoever reads the transcript sees it; the model never gets it. Needs the driver's seat, for a moment."),
     'sessiond note "deployed at noon, look here first"',
     "git log -1 | sessiond note -",
-  ).action((text: string, name: SessionName) => note(text, name));
+  ).action((text: string, options: SessionName & ReachFlags) => note(text, options));
+  addReachOptions(command);
 }
 
-async function note(given: string, name: SessionName): Promise<void> {
+async function note(given: string, options: SessionName & ReachFlags): Promise<void> {
   const text = given === "-" ? (await readAll(process.stdin)).trimEnd() : given;
   if (text.trim() === "") throw new Failure("usage", "The note is empty.");
-  const host = await reach("note");
-  const session = await host.openSession((await existingSession(host, name)).session_id);
+  const host = await reach("note", options);
+  const session = await host.openSession((await existingSession(host, options)).session_id);
   const seat = await takeSeat(session, "fail", say);
   await seat.addSystemMessage(text);
   await seat.detach();

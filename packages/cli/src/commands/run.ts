@@ -1,5 +1,6 @@
 import { text as readAll } from "node:stream/consumers";
 import { Option, type Command } from "commander";
+import type { Sandbox } from "@sessiond/client";
 import { converse } from "../conversing.ts";
 import { takeSeat, type Answering, type Desk } from "../driving.ts";
 import { parseDuration } from "../duration.ts";
@@ -8,17 +9,29 @@ import { Follower } from "../follower.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { noticeOn } from "../notice.ts";
-import { jsonOption, labelOption, policyOption, titleOption, whenBusyOf, addBusyOptions, withExamples, workdirOption, type BusyFlags } from "../options.ts";
+import {
+  addReachOptions,
+  jsonOption,
+  labelOption,
+  policyOption,
+  sandboxOption,
+  titleOption,
+  whenBusyOf,
+  addBusyOptions,
+  withExamples,
+  workdirOption,
+  type BusyFlags,
+} from "../options.ts";
 import type { Policy } from "../policies.ts";
 import { judge, promptOnce } from "../prompting.ts";
-import { reach } from "../reach.ts";
+import { reach, type ReachFlags } from "../reach.ts";
 import { Screen } from "../screen.ts";
 import { JsonLines } from "../shower.ts";
 import { startedSession } from "../starting.ts";
 import { Transcript } from "../transcript.ts";
 import { Wheel } from "../wheel.ts";
 
-interface RunOptions extends BusyFlags {
+interface RunOptions extends BusyFlags, ReachFlags {
   readonly workdir?: string;
   readonly approve?: true;
   readonly reject?: true;
@@ -29,6 +42,7 @@ interface RunOptions extends BusyFlags {
   readonly timeout?: number;
   readonly title?: string;
   readonly policy?: Policy;
+  readonly sandbox?: Sandbox;
   readonly label?: string;
 }
 
@@ -47,6 +61,7 @@ export function declare(command: Command): void {
       .option("--agent <name>", "the agent, likewise")
       .addOption(titleOption())
       .addOption(policyOption())
+      .addOption(sandboxOption())
       .addOption(labelOption())
       .option("--timeout <duration>", "stop waiting after that long; the turn goes on", parseDuration)
       .addHelpText("after", "\nThe agent's words go to stdout, everything else to stderr. Ctrl-C interrupts the turn; a second one leaves."),
@@ -56,6 +71,7 @@ export function declare(command: Command): void {
     'sessiond run --steer "and update the changelog"',
     'sessiond run --json --approve "run npm test" | jq -r .type',
   ).action((prompt: string | undefined, options: RunOptions) => run(prompt, options));
+  addReachOptions(command);
 }
 
 async function run(given: string | undefined, options: RunOptions): Promise<void> {
@@ -65,7 +81,7 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
   if (prompt?.trim() === "") throw new Failure("usage", 'The prompt is empty. Say what to do: `sessiond run "read README.md"`.');
   if (prompt === undefined && options.json) throw new Failure("usage", "--json needs a prompt.");
   onGoodbye();
-  const host = await reach("run");
+  const host = await reach("run", options);
   const session = await startedSession(host, options);
   const screen = new Screen(process.stdout, process.stderr);
   const notice = noticeOn(screen);

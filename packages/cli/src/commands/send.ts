@@ -1,16 +1,30 @@
 import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
+import type { Sandbox } from "@sessiond/client";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { say } from "../notice.ts";
-import { addBusyOptions, jsonOption, policyOption, sessionOption, titleOption, whenBusyOf, withExamples, workdirOption, type BusyFlags } from "../options.ts";
+import {
+  addReachOptions,
+  addBusyOptions,
+  jsonOption,
+  policyOption,
+  sandboxOption,
+  sessionOption,
+  titleOption,
+  whenBusyOf,
+  withExamples,
+  workdirOption,
+  type BusyFlags,
+} from "../options.ts";
 import type { Policy } from "../policies.ts";
-import { reach } from "../reach.ts";
+import { reach, type ReachFlags } from "../reach.ts";
+import { jsonLine } from "../screen.ts";
 import { startedSession } from "../starting.ts";
 import { existingSession } from "../which-session.ts";
 
-interface SendOptions extends BusyFlags {
+interface SendOptions extends BusyFlags, ReachFlags {
   readonly session?: string;
   readonly workdir?: string;
   readonly reject?: true;
@@ -18,6 +32,7 @@ interface SendOptions extends BusyFlags {
   readonly model?: string;
   readonly title?: string;
   readonly policy?: Policy;
+  readonly sandbox?: Sandbox;
 }
 
 export function declare(command: Command): void {
@@ -27,11 +42,13 @@ export function declare(command: Command): void {
       .option("--model <name>", "the model, where a life of the session begins")
       .addOption(titleOption())
       .addOption(policyOption())
+      .addOption(sandboxOption())
       .addOption(jsonOption("print what became of it as one line of JSON")),
     'sessiond send "run the tests and fix what fails"',
     'sessiond send --steer "leave the generated files alone"',
     'sessiond send --session ses_4fK2 --reject "summarise"',
   ).action((prompt: string, options: SendOptions) => send(prompt, options));
+  addReachOptions(command);
 }
 
 async function send(given: string, options: SendOptions): Promise<void> {
@@ -39,7 +56,7 @@ async function send(given: string, options: SendOptions): Promise<void> {
   if (prompt.trim() === "") throw new Failure("usage", "The prompt is empty; say what to do.");
   const whenBusy = whenBusyOf(options, options.reject);
   onGoodbye();
-  const host = await reach("send");
+  const host = await reach("send", options);
   const session =
     options.session === undefined ? await startedSession(host, options) : await host.openSession((await existingSession(host, options)).session_id);
   const seat = await takeSeat(session, "fail", say);
@@ -48,7 +65,7 @@ async function send(given: string, options: SendOptions): Promise<void> {
   await seat.detach();
   if (options.json) {
     const { promptId, turnId, became, seq } = sent;
-    process.stdout.write(`${JSON.stringify({ session_id: session.id, prompt_id: promptId, became, seq, ...(turnId !== undefined && { turn_id: turnId }) })}\n`);
+    process.stdout.write(jsonLine({ session_id: session.id, prompt_id: promptId, became, seq, ...(turnId !== undefined && { turn_id: turnId }) }));
     return;
   }
   const how = sent.became !== "queued" ? sent.became : held ? "queued and held" : "queued";

@@ -2,14 +2,14 @@ import type { Command } from "commander";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { say } from "../notice.ts";
-import { jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { addReachOptions, jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
 import { parsePolicy, policyWords, type Policy } from "../policies.ts";
-import { reach } from "../reach.ts";
-import { foreignLine } from "../screen.ts";
+import { reach, type ReachFlags } from "../reach.ts";
+import { foreignLine, jsonLine } from "../screen.ts";
 import { printFacts } from "../table.ts";
 import { existingSession } from "../which-session.ts";
 
-interface SetOptions {
+interface SetOptions extends ReachFlags {
   readonly title?: string | false;
   readonly star?: true;
   readonly unstar?: true;
@@ -35,9 +35,10 @@ export function declare(command: Command): void {
     'sessiond set --title "the parser" --star',
     "sessiond set --policy reject-after=10m ses_4fK2",
   ).action((name: string | undefined, options: SetOptions) => set(name, options));
+  addReachOptions(command);
 }
 
-async function set(name: string | undefined, { title, star, unstar, model, policy, workdir, json }: SetOptions): Promise<void> {
+async function set(name: string | undefined, { title, star, unstar, model, policy, workdir, json, ...where }: SetOptions): Promise<void> {
   if (star && unstar) throw new Failure("usage", "Choose --star or --unstar, not both.");
   const change = {
     ...(title !== undefined && { title: title === false ? null : title }),
@@ -46,14 +47,14 @@ async function set(name: string | undefined, { title, star, unstar, model, polic
     ...(policy !== undefined && { policy }),
   };
   if (Object.keys(change).length === 0) throw new Failure("usage", "Say what to set: --title, --star, --model or --policy. `sessiond info` shows what is.");
-  const host = await reach("set");
+  const host = await reach("set", where);
   const session = await host.openSession((await existingSession(host, { session: name, workdir })).session_id);
   const seat = await takeSeat(session, "fail", say);
   const now = await seat.configure(change);
   await seat.detach();
   if (json) {
     const { title: called, starred, model: uses, policy: waits } = now;
-    return void process.stdout.write(`${JSON.stringify({ session_id: session.id, title: called, starred, model: uses, policy: waits })}\n`);
+    return void process.stdout.write(jsonLine({ session_id: session.id, title: called, starred, model: uses, policy: waits }));
   }
   printFacts(process.stdout, [
     ["title", now.title === null ? "-" : foreignLine(now.title)],

@@ -1,8 +1,12 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { sessionArgument, withExamples, workdirOption } from "../options.ts";
-import { reach } from "../reach.ts";
+import { addReachOptions, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { reach, type ReachFlags } from "../reach.ts";
 import { existingSession, shortId } from "../which-session.ts";
+
+interface StopOptions extends ReachFlags {
+  readonly workdir?: string;
+}
 
 export function declare(command: Command): void {
   withExamples(
@@ -10,11 +14,12 @@ export function declare(command: Command): void {
     "sessiond stop",
     "sessiond stop --workdir ~/app",
     "sessiond stop ses_4fK2",
-  ).action((name: string | undefined, options: { readonly workdir?: string }) => stop(name, options));
+  ).action((name: string | undefined, options: StopOptions) => stop(name, options));
+  addReachOptions(command);
 }
 
-async function stop(name: string | undefined, { workdir }: { readonly workdir?: string }): Promise<void> {
-  const host = await reach("stop");
+async function stop(name: string | undefined, { workdir, ...where }: StopOptions): Promise<void> {
+  const host = await reach("stop", where);
   if (name === undefined && workdir !== undefined) {
     const { sessionId } = await host.stopWorkdirSession(resolve(workdir));
     return void process.stdout.write(`stopped ${shortId(sessionId)}; its conversation is kept\n`);

@@ -2,14 +2,14 @@ import type { Command } from "commander";
 import { isSessiondError } from "@sessiond/client";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
-import { jsonOption, labelOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
-import { reach } from "../reach.ts";
+import { addReachOptions, jsonOption, labelOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { reach, type ReachFlags } from "../reach.ts";
 import { foreignLine } from "../screen.ts";
 import { sitAndTake } from "../sitting.ts";
 import { existingSession } from "../which-session.ts";
 import type { How } from "../wheel.ts";
 
-interface TakeOptions {
+interface TakeOptions extends ReachFlags {
   readonly workdir?: string;
   readonly ask?: true;
   readonly force?: true;
@@ -34,13 +34,14 @@ export function declare(command: Command): void {
     "sessiond take --ask --label bo",
     "sessiond take --force ses_4fK2",
   ).action((name: string | undefined, options: TakeOptions) => take(name, options));
+  addReachOptions(command);
 }
 
 async function take(name: string | undefined, options: TakeOptions): Promise<void> {
   if (options.ask && options.force) throw new Failure("usage", "Choose --ask or --force, not both.");
   onGoodbye();
   const how: How = options.ask ? "ask" : options.force ? "force" : "if_free";
-  const host = await reach("take");
+  const host = await reach("take", options);
   const listing = await existingSession(host, { session: name, workdir: options.workdir });
   const session = await host.openSession(listing.session_id);
   const seat = await session.attach({ as: "viewer", label: options.label });

@@ -3,12 +3,14 @@ import type { TokenRecord } from "@sessiond/client";
 import { parseDuration, spoken } from "../duration.ts";
 import { Failure } from "../exit-codes.ts";
 import { say } from "../notice.ts";
-import { jsonOption, sessionOption, withExamples, workdirOption } from "../options.ts";
-import { reach } from "../reach.ts";
-import { foreignLine } from "../screen.ts";
+import { addReachOptions, jsonOption, sessionOption, withExamples, workdirOption } from "../options.ts";
+import { reach, type ReachFlags } from "../reach.ts";
+import { foreignLine, jsonLine } from "../screen.ts";
 import { existingSession, shortId, type SessionName } from "../which-session.ts";
 
-interface MintOptions extends SessionName {
+type NamedFlags = SessionName & ReachFlags;
+
+interface MintOptions extends SessionName, ReachFlags {
   readonly view?: true;
   readonly control?: true;
   readonly label: string;
@@ -16,7 +18,8 @@ interface MintOptions extends SessionName {
 }
 
 export function declare(command: Command): void {
-  const part = (name: string, summary: string): Command => command.command(name).description(summary).addOption(sessionOption()).addOption(workdirOption());
+  const part = (name: string, summary: string): Command =>
+    addReachOptions(command.command(name).description(summary).addOption(sessionOption()).addOption(workdirOption()));
   withExamples(command, "sessiond token mint --view --ttl 1h > token", "sessiond token list", "sessiond token revoke tok_5dR9");
   withExamples(
     part("mint", "make a token for one session and print it, once")
@@ -28,18 +31,18 @@ export function declare(command: Command): void {
     "sessiond attach --view --token-file token",
   ).action((options: MintOptions) => mint(options));
   withExamples(part("list", "the session's tokens; never their secrets").addOption(jsonOption()), "sessiond token list").action(
-    (options: SessionName & { json?: true }) => list(options),
+    (options: NamedFlags & { json?: true }) => list(options),
   );
   withExamples(
     part("revoke", "end a token, its children and their streams, at once").argument("<token>", "its id (tok_…), or a unique beginning"),
     "sessiond token revoke tok_5dR9",
-  ).action((id: string, options: SessionName) => revoke(id, options));
+  ).action((id: string, options: NamedFlags) => revoke(id, options));
 }
 
 /** The only place where a token is printed; alone on stdout, so that it can be captured. */
 async function mint({ view, control, label, ttl, ...name }: MintOptions): Promise<void> {
   if (view && control) throw new Failure("usage", "Choose --view or --control, not both; control includes view.");
-  const host = await reach("token");
+  const host = await reach("token", name);
   const { session_id } = await existingSession(host, name);
   const right = control ? "control" : "view";
   const { token, record } = await host.session(session_id).mintToken({ right, label, ttlMs: ttl });
@@ -49,17 +52,17 @@ async function mint({ view, control, label, ttl, ...name }: MintOptions): Promis
   );
 }
 
-async function list({ json, ...name }: SessionName & { json?: true }): Promise<void> {
-  const host = await reach("token");
+async function list({ json, ...name }: NamedFlags & { json?: true }): Promise<void> {
+  const host = await reach("token", name);
   const tokens = await host.session((await existingSession(host, name)).session_id).listTokens();
-  if (json) return tokens.forEach((record) => process.stdout.write(`${JSON.stringify(record)}\n`));
+  if (json) return tokens.forEach((record) => process.stdout.write(jsonLine(record)));
   if (tokens.length === 0) return say("no token is live");
   for (const record of tokens) process.stdout.write(`${record.token_id}  ${record.right.padEnd(7)}  ${lifeOf(record)}  ${foreignLine(record.label)}\n`);
 }
 
-async function revoke(id: string, name: SessionName): Promise<void> {
+async function revoke(id: string, name: NamedFlags): Promise<void> {
   if (id.startsWith("ssd_")) throw new Failure("usage", "That is a token itself; name it by its id (tok_…). `sessiond token list` shows ids.");
-  const host = await reach("token");
+  const host = await reach("token", name);
   const session = host.session((await existingSession(host, name)).session_id);
   const matching = (await session.listTokens()).filter((record) => record.token_id.startsWith(id));
   const [only, second] = matching;

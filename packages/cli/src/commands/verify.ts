@@ -3,7 +3,7 @@ import type { Finding, VerifiedSession } from "@sessiond/shared";
 import { exitCodes } from "../exit-codes.ts";
 import { jsonOption, withExamples } from "../options.ts";
 import { lookAfter, remains, showFinding } from "../recovery.ts";
-import { colourOn, foreignLine, painted } from "../screen.ts";
+import { colourOn, foreignLine, jsonLine, painted } from "../screen.ts";
 import { homeShort, shortId } from "../which-session.ts";
 
 export function declare(command: Command): void {
@@ -36,7 +36,7 @@ async function verify(names: readonly string[], { json }: { readonly json?: true
   if (bar) process.stderr.write("\r\u001b[K");
   const damaged = sessions.filter(({ whole }) => !whole).length;
   const whole = damaged === 0 && !findings.some(remains);
-  if (json) process.stdout.write(`${JSON.stringify({ whole, findings, sessions })}\n`);
+  if (json) process.stdout.write(jsonLine({ whole, findings, sessions }));
   else process.stdout.write(`${closing(sessions.length, damaged, whole)}\n`);
   process.exitCode = whole ? exitCodes.done : exitCodes.failed;
 }

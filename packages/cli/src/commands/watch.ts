@@ -4,11 +4,12 @@ import { exitCodes } from "../exit-codes.ts";
 import { HostWords } from "../host-words.ts";
 import { onGoodbye, onInterrupt } from "../interrupts.ts";
 import { say } from "../notice.ts";
-import { jsonOption, withExamples } from "../options.ts";
-import { find } from "../reach.ts";
+import { addReachOptions, jsonOption, withExamples } from "../options.ts";
+import { find, type ReachFlags } from "../reach.ts";
+import { jsonLine } from "../screen.ts";
 import { existingSession } from "../which-session.ts";
 
-interface WatchOptions {
+interface WatchOptions extends ReachFlags {
   readonly workdir?: string;
   readonly json?: true;
 }
@@ -27,12 +28,13 @@ export function declare(command: Command): void {
     "sessiond watch --workdir .",
     "sessiond watch --json | jq -c 'select(.frame.event.type == \"approval_pending\")'",
   ).action((names: readonly string[], options: WatchOptions) => watch(names, options));
+  addReachOptions(command);
 }
 
-async function watch(names: readonly string[], { workdir, json }: WatchOptions): Promise<void> {
+async function watch(names: readonly string[], { workdir, json, ...where }: WatchOptions): Promise<void> {
   onGoodbye();
   onInterrupt(() => false, exitCodes.done);
-  const host = await find("watch");
+  const host = await find("watch", where);
   const listings = await Promise.all(names.map((name) => existingSession(host, { session: name })));
   const sessionIds = listings.length === 0 ? undefined : listings.map(({ session_id }) => session_id);
   const watching = host.observe().watch({ sessionIds, workdir: workdir === undefined ? undefined : resolve(workdir) });
@@ -45,7 +47,7 @@ async function watch(names: readonly string[], { workdir, json }: WatchOptions):
     say(lost ? "… reconnecting" : "connected again");
   });
   for await (const event of watching.events) {
-    if (json) process.stdout.write(`${JSON.stringify(event)}\n`);
+    if (json) process.stdout.write(jsonLine(event));
     else for (const line of event.type === "list" ? words.list(event.sessions) : words.event(event.frame)) process.stdout.write(`${line}\n`);
   }
 }

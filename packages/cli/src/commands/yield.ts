@@ -1,10 +1,15 @@
 import type { Command } from "commander";
 import { Failure } from "../exit-codes.ts";
-import { sessionArgument, withExamples, workdirOption } from "../options.ts";
-import { reach } from "../reach.ts";
+import { addReachOptions, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { handleOf, reach, type ReachFlags } from "../reach.ts";
 import { foreignLine } from "../screen.ts";
 import { existingSession, shortId } from "../which-session.ts";
 import { askerNamed, driverOf, Wheel } from "../wheel.ts";
+
+interface YieldOptions extends ReachFlags {
+  readonly workdir?: string;
+  readonly to?: string;
+}
 
 export function declare(command: Command): void {
   withExamples(
@@ -18,13 +23,14 @@ export function declare(command: Command): void {
       ),
     "sessiond yield",
     "sessiond yield --to bo",
-  ).action((name: string | undefined, options: { readonly workdir?: string; readonly to?: string }) => yieldWheel(name, options));
+  ).action((name: string | undefined, options: YieldOptions) => yieldWheel(name, options));
+  addReachOptions(command);
 }
 
-async function yieldWheel(name: string | undefined, { workdir, to }: { readonly workdir?: string; readonly to?: string }): Promise<void> {
-  const host = await reach("yield");
+async function yieldWheel(name: string | undefined, { workdir, to, ...where }: YieldOptions): Promise<void> {
+  const host = await reach("yield", where);
   const listing = await existingSession(host, { session: name, workdir });
-  const facts = await host.session(listing.session_id).info();
+  const facts = await (await handleOf(host, listing.session_id, "view")).info();
   const [holder, asker] = [driverOf(facts), to === undefined ? facts.driver_requests[0] : askerNamed(facts, to)];
   if (holder === undefined) throw new Failure("usage", `Nobody drives ${shortId(listing.session_id)}. \`sessiond take\` takes the wheel.`);
   const session = await host.openSession(listing.session_id);

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { limits, SessiondError } from "@sessiond/shared";
 import { daemonPaths } from "./paths.ts";
 import { whyNotStarted } from "./start-failure.ts";
@@ -23,6 +23,8 @@ export interface StartOptions {
   readonly runtimeDir?: string | undefined;
   /** What the daemon is told: one that a client started leaves by itself when idle. `client` unless given. */
   readonly startedBy?: "client" | "hand" | undefined;
+  /** Where it listens on TCP, as its own argument says it; as its configuration says unless given. */
+  readonly listen?: string | undefined;
 }
 
 /** Failed starts in a row, each with an exit code other than 0, after which it is the installation that fails. */
@@ -125,13 +127,21 @@ function onPath(path: string | undefined): string | null {
 }
 
 /**
- * The daemon as a child that has this terminal; what ends this process is passed on to it.
+ * The daemon in the foreground. This process becomes it, and ends as it does: a parent would hold, for every tool to read
+ * in /proc, the model's key that the daemon wipes of its own memory. A program of another kind, or with another
+ * environment, is run as a child that has this terminal; what ends this process is passed on to it.
  *
- * @returns its exit code: 0 also when another daemon was there already
+ * @returns a child's exit code: 0 also when another daemon was there already
  * @throws SessiondError `daemon_unreachable` when there is no daemon to run
  */
-export function runDaemon(options: StartOptions): Promise<number> {
+export async function runDaemon(options: StartOptions): Promise<number> {
   const [command, args] = commandLine(findDaemon(options), { ...options, startedBy: "hand" });
+  const [script] = args;
+  if (command === process.execPath && script !== undefined && options.env === process.env) {
+    process.argv.splice(1, process.argv.length, ...args);
+    await import(pathToFileURL(script).href);
+    return new Promise<never>(() => undefined);
+  }
   const child = spawn(command, args, { stdio: "inherit", env: options.env });
   const passOn = (signal: NodeJS.Signals): void => void child.kill(signal);
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
@@ -149,27 +159,39 @@ export function runDaemon(options: StartOptions): Promise<number> {
  * An entry of the daemon's bundle that looks after its files, as a child; it starts no daemon.
  *
  * @param words   the entry's name and what it takes
- * @param told    gets each line that it prints
+ * @param told    gets each line that it prints, the next one when it is done with that
  * @returns its exit code
  * @throws SessiondError `daemon_unreachable` when there is no bundle to run
  */
-export function runEntry(env: NodeJS.ProcessEnv, words: readonly string[], told: (line: string) => void): Promise<number> {
+export async function runEntry(env: NodeJS.ProcessEnv, words: readonly string[], told: (line: string) => unknown): Promise<number> {
   const file = findDaemon({ env, bin: undefined });
   const script = /\.[cm]?js$/.test(file);
   // Where that is the command itself, under another name, it must not find itself again.
   const { SESSIOND_BIN: _found, ...rest } = env;
   const child = spawn(script ? process.execPath : file, [...(script ? [file] : []), ...words], { stdio: ["ignore", "pipe", "inherit"], env: rest });
-  createInterface({ input: child.stdout }).on("line", told);
-  return new Promise((resolve, reject) => {
+  const ended = new Promise<number>((resolve, reject) => {
     child.once("error", (error) => reject(unreachable(`${file} could not be run: ${error.message}`)));
     child.once("close", (code) => resolve(code ?? 1));
   });
+  const end = (): void => void child.kill();
+  process.once("exit", end);
+  const read = async (): Promise<void> => {
+    for await (const line of createInterface({ input: child.stdout })) await told(line);
+  };
+  try {
+    const [code] = await Promise.all([ended, read()]);
+    return code;
+  } finally {
+    process.off("exit", end);
+    end();
+  }
 }
 
-function commandLine(file: string, { stateDir, runtimeDir, startedBy = "client" }: StartOptions): [command: string, args: string[]] {
+function commandLine(file: string, { stateDir, runtimeDir, listen, startedBy = "client" }: StartOptions): [command: string, args: string[]] {
   const args = ["--started-by", startedBy];
   if (stateDir !== undefined) args.push("--state-dir", resolve(stateDir));
   if (runtimeDir !== undefined) args.push("--runtime-dir", resolve(runtimeDir));
+  if (listen !== undefined) args.push("--listen", listen);
   return /\.[cm]?js$/.test(file) ? [process.execPath, [file, ...args]] : [file, args];
 }
 

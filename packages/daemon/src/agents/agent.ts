@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { AgentInfo, ContentPart, EventOf, RulePattern, SessionEvent, StopReason, Usage } from "@sessiond/shared";
+import type { AgentInfo, ContentPart, EventOf, RulePattern, Sandbox, SessionEvent, StopReason, Usage } from "@sessiond/shared";
 import type { Transcript } from "./transcript.ts";
 
 /**
@@ -79,6 +79,8 @@ export interface AgentContext {
   readonly model: string;
   /** What the life was started with, for its tools; over what the daemon itself has for them. */
   readonly env: Readonly<Record<string, string>>;
+  /** In what its commands run. */
+  readonly sandbox: Sandbox;
   /** Everything said and done so far; ask once a turn, it grows while that runs. @throws SessiondError storage_failed */
   transcript(): Promise<Transcript>;
 }
@@ -92,6 +94,8 @@ export interface AgentKind {
   knowsModel(model: string): boolean;
   /** What `list_agents` tells. */
   info(): AgentInfo;
+  /** Null when its commands can be run in a sandbox here; else what is missing and how to get it. Absent: it has none. */
+  whyNoSandbox?(): Promise<string | null>;
   create(context: AgentContext): Agent;
 }
 

@@ -2,7 +2,9 @@ import { execFile, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { limits } from "@sessiond/shared";
+import { hold, type Enclosure } from "./enclosure.ts";
 import { isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, type Found, type IsOurs } from "./process-table.ts";
+import { systemProgram } from "../system-program.ts";
 
 /**
  * Owns every process that a tool starts: how it is started and how it is ended.
@@ -10,7 +12,8 @@ import { isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, typ
  * A call's processes are known by three things: the group of the first one, the mark in their
  * environment (`SESSIOND_MARK=<install>.<boot>.<call>`), and the start time, which is read again
  * just before each signal, so that a reused pid is never hit. Without /proc only the group is
- * known. What leaves its group and clears its environment, or hides it, escapes.
+ * known. What leaves its group and clears its environment, or hides it, escapes; from a sandbox
+ * nothing does: the system ends all that is in it together with the processes that hold it.
  */
 const pollMs = 25;
 
@@ -44,28 +47,34 @@ export interface MarkedCommand {
   readonly mark: string;
   /** From `deathSignalPrefix`: makes the first process die with the daemon. */
   readonly prefix: readonly string[];
+  /** Runs it in a sandbox; absent: in none. */
+  readonly enclosure?: Enclosure | undefined;
 }
 
 /**
  * Words to put in front of a command so that it is killed when the daemon dies; none where the system cannot do it.
- * The program is named by its path: a session may be given a PATH without it.
+ * The program is the system's, named by its path: what is run here is in no sandbox yet.
  */
-export function deathSignalPrefix(env: Readonly<Record<string, string>>): Promise<readonly string[]> {
-  const signal = ["--pdeathsig", "KILL", "--"];
-  const script = `path=$(command -v setpriv) && "$path" ${signal.join(" ")} /bin/sh -c : && printf %s "$path"`;
+export async function deathSignalPrefix(programDirs: readonly string[]): Promise<readonly string[]> {
+  const path = await systemProgram("setpriv", programDirs);
+  if (path === null) return [];
+  const words = [path, "--pdeathsig", "KILL", "--"] as const;
   return new Promise((resolve) => {
-    execFile("/bin/sh", ["-c", script], { env: { ...env }, timeout: limits.setpriv_wait_ms }, (error, path) =>
-      resolve(error === null ? [path, ...signal] : []),
-    );
+    execFile(path, [...words.slice(1), "/bin/sh", "-c", ":"], { env: {}, timeout: limits.setpriv_wait_ms }, (error) => resolve(error === null ? words : []));
   });
 }
 
 /** Start a shell command in a session and process group of its own, with stdin closed. */
-export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand): MarkedChild {
-  const [first, ...rest] = prefix;
-  const shell = ["/bin/sh", "-c", command] as const;
-  const [file, args] = first === undefined ? [shell[0], shell.slice(1)] : [first, [...rest, ...shell]];
-  const child = spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: MarkedCommand): MarkedChild {
+  const [file, ...args] = [...prefix, ...(enclosure?.words ?? []), "/bin/sh", "-c", command];
+  const child =
+    enclosure === undefined
+      ? spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
+      : // What holds a sandbox shows its own environment to all that is in it.
+        spawn(file, args, { cwd, env: {}, detached: true, stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...enclosure.descriptors] });
+  const { stdout, stderr } = child;
+  if (stdout === null || stderr === null) throw new Error("pipes were asked for");
+  const held = enclosure === undefined ? null : hold(child, enclosure.fed);
   // Known also when it has ended already: it is not collected before this step is over.
   const since = (child.pid === undefined ? null : startTimeOf(child.pid)) ?? undefined;
   let running = child.pid !== undefined;
@@ -89,13 +98,15 @@ export function spawnMarked({ command, cwd, env, mark, prefix }: MarkedCommand):
   let ending: Promise<number> | undefined;
   const end = async (waitMs: number): Promise<number> => {
     const wasRunning = running;
-    signalGroup("SIGTERM");
+    if (held === null) signalGroup("SIGTERM");
     const count = await endAll({ isOurs, group: child.pid, since }, waitMs);
     if (running && count === 0) await Promise.race([exited, pause(waitMs)]);
     signalGroup("SIGKILL");
-    return Math.max(count, wasRunning ? 1 : 0);
+    await held?.end();
+    // Of a sandbox whose command has ended the system ends the rest, and nobody has counted it.
+    return held !== null && !wasRunning ? 0 : Math.max(count, wasRunning ? 1 : 0);
   };
-  return { stdout: child.stdout, stderr: child.stderr, exited, closed, end: (waitMs) => (ending ??= end(waitMs)) };
+  return { stdout, stderr, exited, closed, end: (waitMs) => (ending ??= end(waitMs)) };
 }
 
 /** End every process that carries exactly this mark: TERM, and KILL after `waitMs`. @returns how many there were */
@@ -136,8 +147,11 @@ async function endAll(targets: Targets, waitMs: number): Promise<number> {
   const until = performance.now() + waitMs;
   const told = new Map<number, Found>();
   if (waitMs > 0) {
-    const seenAll = await sweep({ ...targets, until, visit: (one) => void (signalIfSame(one, "SIGTERM") && told.set(one.pid, one)) });
+    const tell = (one: Found): void => void ((one.frame ? isThere(one) : signalIfSame(one, "SIGTERM")) && told.set(one.pid, one));
+    const seenAll = await sweep({ ...targets, until, visit: tell });
     if (seenAll && told.size === 0) return 0;
+    // What holds a sandbox ends with the command in it, which would have no time if it were told too. Where nothing else is found, it is all there is.
+    if ([...told.values()].every(({ frame }) => frame)) for (const frame of told.values()) signalIfSame(frame, "SIGTERM");
     while ([...told.values()].some(isThere) && performance.now() < until) await pause(pollMs);
   }
   const killed = await killUntilGone(targets);

@@ -8,6 +8,8 @@ import { limits } from "@sessiond/shared";
  * a machine with thousands of processes blocks nobody, and one free descriptor is enough.
  */
 export const markName = "SESSIOND_MARK";
+/** Stand before the mark in the words of a sandbox. */
+export const markWords = ["--setenv", markName] as const;
 
 /** One living process as it was seen. */
 export interface Found {
@@ -18,6 +20,8 @@ export interface Found {
   readonly startTime: number;
   /** Null also where the environment is not ours to read. */
   readonly mark: string | null;
+  /** It holds a sandbox together: it has no environment, and its mark stands in its words. What it holds dies with it, at once. */
+  readonly frame: boolean;
 }
 export type IsOurs = (found: Found) => boolean;
 
@@ -86,11 +90,19 @@ function read(pid: number, since: number): Found | null | "gone" | "changing" {
     const environment = readFileSync(`/proc/${pid}/${stat.firstThreadEnded ? `task/${otherThread(pid)}/` : ""}environ`, "latin1");
     if (environment === "" && !stat.cleared) return "changing";
     const entry = environment.split("\0").find((line) => line.startsWith(`${markName}=`));
-    return { pid, group, session, startTime, mark: entry === undefined ? null : entry.slice(markName.length + 1) };
+    const words = environment === "" ? markInWords(pid) : null;
+    return { pid, group, session, startTime, mark: entry === undefined ? words : entry.slice(markName.length + 1), frame: words !== null };
   } catch (error) {
     const denied = error instanceof Error && "code" in error && (error.code === "EACCES" || error.code === "EPERM");
-    return denied ? { pid, group, session, startTime, mark: null } : "gone";
+    return denied ? { pid, group, session, startTime, mark: null, frame: false } : "gone";
   }
+}
+
+/** What bubblewrap gives to its command as a variable, it is told in these words. */
+function markInWords(pid: number): string | null {
+  const words = readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0");
+  const at = words.findIndex((word, index) => word === markWords[0] && words[index + 1] === markWords[1]);
+  return at < 0 ? null : (words[at + 2] ?? null);
 }
 
 /** The same that was seen, and living. */
@@ -102,8 +114,14 @@ export const isThere = ({ pid, startTime }: Pick<Found, "pid" | "startTime">): b
 /** Its start time, also of one that has ended and waits to be collected; null when nobody has the number. */
 export const startTimeOf = (pid: number): number | null => statOf(pid)?.startTime ?? null;
 
+/** The living process of that number, if that one started it; null when it is another's by now. */
+export function asChildOf(parent: number, pid: number): Pick<Found, "pid" | "startTime"> | null {
+  const stat = statOf(pid);
+  return stat !== null && stat.alive && stat.parent === parent ? { pid, startTime: stat.startTime } : null;
+}
+
 /** @returns false when it is another by now, or not ours to signal */
-export const signalIfSame = (found: Found, signal: NodeJS.Signals): boolean => isThere(found) && signalQuietly(found.pid, signal);
+export const signalIfSame = (found: Pick<Found, "pid" | "startTime">, signal: NodeJS.Signals): boolean => isThere(found) && signalQuietly(found.pid, signal);
 
 export function signalQuietly(pid: number, signal: NodeJS.Signals): boolean {
   try {
@@ -114,6 +132,7 @@ export function signalQuietly(pid: number, signal: NodeJS.Signals): boolean {
 }
 
 interface Stat {
+  readonly parent: number;
   readonly group: number;
   readonly session: number;
   readonly startTime: number;
@@ -137,7 +156,7 @@ function statOf(pid: number): Stat | null {
     const firstThreadEnded = ended && field(17) > 1;
     const cleared = field(48) > 0 && field(47) === field(48);
     const kernel = (field(6) & kernelThread) !== 0;
-    return { group: field(2), session: field(3), startTime: field(19), alive: !ended || firstThreadEnded, firstThreadEnded, cleared, kernel };
+    return { parent: field(1), group: field(2), session: field(3), startTime: field(19), alive: !ended || firstThreadEnded, firstThreadEnded, cleared, kernel };
   } catch {
     return null;
   }

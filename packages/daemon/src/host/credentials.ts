@@ -1,4 +1,4 @@
-import { SessiondError, type Limits, type SessionId } from "@sessiond/shared";
+import { SessiondError, type KeyId, type Limits, type SessionId } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
 import type { TokenEndCause } from "./tokens.ts";
 import type { DurableStore } from "./durable-store.ts";
@@ -17,6 +17,7 @@ export interface CredentialsOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly limits: Limits;
+  keyEnd(keyId: KeyId): TokenEndCause | null;
   /** Seats taken with these tokens end. */
   onEnded(id: SessionId, tokenIds: readonly string[], why: SessiondError): void;
   /** False while the session needs them in memory. */
@@ -68,6 +69,11 @@ export class SessionCredentials {
     return this.#loaded.get(id);
   }
 
+  /** API keys have ended: so have the tokens that they were given, and who streams on one is told. */
+  keysEnded(keyIds: readonly KeyId[], cause: TokenEndCause): void {
+    for (const { tokens } of this.#loaded.values()) tokens.keysEnded(keyIds, cause);
+  }
+
   /** If they are in memory, they are those of a session that does not exist. */
   forget(id: SessionId): void {
     this.#loading.delete(id);
@@ -111,10 +117,10 @@ export class SessionCredentials {
   }
 
   async #load(entry: RegistryEntry): Promise<Credentials> {
-    const { store, clock, limits, onEnded } = this.#options;
+    const { store, clock, limits, keyEnd, onEnded } = this.#options;
     const file = await store.sessionFile(entry);
     const ended = (ids: readonly string[], cause: TokenEndCause) => onEnded(entry.id, ids, new SessiondError("token_ended", { cause }));
-    const credentials = { file, tokens: new Tokens(file, clock, limits, ended) };
+    const credentials = { file, tokens: new Tokens({ store: file, clock, limits, keyEnd, onEnded: ended }) };
     this.#loaded.set(entry.id, credentials);
     this.spare();
     return credentials;

@@ -12,6 +12,8 @@ import type { Clock } from "../clock.ts";
 import { Bell } from "../room/bell.ts";
 import { EncodedFrames } from "../room/room.ts";
 import type { Reader } from "../session/attach.ts";
+import type { Reach } from "./reach.ts";
+import type { RegistryEntry } from "./registry.ts";
 
 /**
  * Room `host`: what happens to all sessions, for those who watch them. Numbered from 1 for one
@@ -25,12 +27,13 @@ export interface HostRoomOptions {
   readonly epoch: string;
   readonly clock: Clock;
   readonly limits: Limits;
-  /** All sessions as they are now. */
-  list(): SessionListing[];
+  /** Those within reach, as they are now. */
+  list(reach: Reach): SessionListing[];
 }
 
 /** Of the sessions that fulfil all of it. */
 export interface WatchFilter {
+  readonly reach: Reach;
   readonly sessionIds?: ReadonlySet<SessionId>;
   readonly workdir?: string;
 }
@@ -39,9 +42,12 @@ export type WatchOutput =
   | Exclude<WatchItem, { type: "batch" }>
   | { readonly type: "batch"; readonly cursor: string; readonly head: number; readonly frames: EncodedFrames };
 
+/** What decides who may see a session; it does not change while the session exists. */
+type Place = Pick<RegistryEntry, "workdir" | "key_id">;
+
 interface Kept {
   readonly sessionId: SessionId;
-  readonly workdir: string;
+  readonly place: Place;
   /** Encoded once, for all readers. */
   readonly text: string;
 }
@@ -65,11 +71,11 @@ export class HostRoom {
     this.#options = options;
   }
 
-  publish(workdir: string, event: HostEvent): void {
+  publish({ workdir, key_id }: Place, event: HostEvent): void {
     this.#head += 1;
     // Parsed, so that nothing leaves that the table does not name.
     const frame: HostFrame = { seq: this.#head, at: this.#options.clock.now(), event: hostEventSchema.parse(event) };
-    this.#window.push({ sessionId: event.session_id, workdir, text: JSON.stringify(frame) });
+    this.#window.push({ sessionId: event.session_id, place: { workdir, ...(key_id !== undefined && { key_id }) }, text: JSON.stringify(frame) });
     if (this.#window.length > this.#options.limits.host_window_events_max) this.#window.shift();
     this.#bell.ring();
   }
@@ -87,6 +93,8 @@ export class HostRoom {
    * Cost: a number a reader; memory does not grow with readers, fast or slow.
    */
   async *watch(filter: WatchFilter, cursor: string | undefined, { signal, ready }: Reader): AsyncGenerator<WatchOutput> {
+    // Its credential may have ended on the way here: then there is no list for it either.
+    if (signal.reason instanceof SessiondError) throw signal.reason;
     const refused = cursor === undefined ? null : this.#judge(cursor);
     let after = this.#head;
     if (cursor !== undefined && refused === null) {
@@ -130,16 +138,17 @@ export class HostRoom {
   }
 
   #listed(filter: WatchFilter, reset: "unknown_epoch" | "beyond_end" | "too_old" | null): WatchOutput {
-    const sessions = this.#options.list().filter((session) => matches(filter, session.session_id, session.workdir));
+    const sessions = this.#options.list(filter.reach).filter((session) => chosen(filter, session.session_id, session.workdir));
     return { type: "list", cursor: this.#cursor(this.#head), head: this.#head, sessions, ...(reset !== null && { reset }) };
   }
 
   #take(after: number, filter: WatchFilter): Taken {
-    const all = filter.sessionIds === undefined && filter.workdir === undefined;
+    const all = filter.sessionIds === undefined && filter.workdir === undefined && filter.reach.roots === null;
     if (all && this.#latest?.after === after && this.#latest.last === this.#head) return this.#latest;
     const from = after - this.#passed;
     const kept = this.#window.slice(from, from + this.#options.limits.batch_frames_max);
-    const texts = kept.filter(({ sessionId, workdir }) => matches(filter, sessionId, workdir)).map(({ text }) => text);
+    const visible = kept.filter(({ sessionId, place }) => filter.reach.sees(place) && chosen(filter, sessionId, place.workdir));
+    const texts = visible.map(({ text }) => text);
     const taken = { after, last: after + kept.length, frames: new EncodedFrames(texts) };
     if (all) this.#latest = taken;
     return taken;
@@ -148,5 +157,5 @@ export class HostRoom {
 
 const seqOf = (cursor: string): number => Number(cursor.slice(cursor.lastIndexOf(":") + 1));
 
-const matches = ({ sessionIds, workdir }: WatchFilter, id: SessionId, of: string): boolean =>
+const chosen = ({ sessionIds, workdir }: WatchFilter, id: SessionId, of: string): boolean =>
   (sessionIds === undefined || sessionIds.has(id)) && (workdir === undefined || workdir === of);

@@ -1,4 +1,14 @@
-import { isSessiondError, SessiondError, type Actor, type HostEvent, type Limits, type SessionId, type SessionListing } from "@sessiond/shared";
+import {
+  isSessiondError,
+  SessiondError,
+  type Actor,
+  type HostEvent,
+  type KeyId,
+  type Limits,
+  type Sandbox,
+  type SessionId,
+  type SessionListing,
+} from "@sessiond/shared";
 import type { AgentKind } from "../agents/agent.ts";
 import { within, type Clock } from "../clock.ts";
 import { Session } from "../session/session.ts";
@@ -8,6 +18,7 @@ import { SessionCredentials } from "./credentials.ts";
 import type { DurableStore } from "./durable-store.ts";
 import { HostRoom } from "./host-room.ts";
 import { Leases } from "./leases.ts";
+import { everywhere, type Reach } from "./reach.ts";
 import { listingOf } from "./listing.ts";
 import type { Registry, RegistryEntry } from "./registry.ts";
 import type { RememberedAnswers } from "./remembered-answers.ts";
@@ -15,6 +26,7 @@ import { Resting } from "./resting.ts";
 import { Serial } from "./serial.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Store } from "./store.ts";
+import type { TokenEndCause } from "./tokens.ts";
 import type { WorkdirRules } from "./workdir.ts";
 
 /**
@@ -32,8 +44,11 @@ export interface HostOptions {
   readonly kinds: ReadonlyMap<string, AgentKind>;
   readonly defaultAgent: string;
   readonly workdirs: WorkdirRules;
+  keyEnd(keyId: KeyId): TokenEndCause | null;
   /** Names that the configuration adds to the variables that may go with a start. */
   readonly envAllow: readonly string[];
+  /** In what commands run where a start does not say. */
+  readonly defaultSandbox: Sandbox;
   report(error: unknown): void;
   /** What it did by itself, for the daemon's log. */
   note(what: string, about: Readonly<Record<string, unknown>>): void;
@@ -65,7 +80,7 @@ export class Host {
       unattended: (id, work) => this.#unattended(id, work),
       freed: (id) => this.leases.freed(id),
     });
-    this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: () => this.list() });
+    this.room = new HostRoom({ epoch: options.bootId, clock: options.clock, limits: options.limits, list: (reach) => this.list(reach) });
     this.resting = new Resting(this);
   }
 
@@ -128,11 +143,12 @@ export class Host {
   }
 
   /** It was deleted: the registry does not know it any more. */
-  forget({ id, workdir }: RegistryEntry): void {
+  forget(entry: RegistryEntry): void {
+    const { id, workdir } = entry;
     this.credentials.forget(id);
     this.unopened.delete(id);
     this.options.note("deleted a session that was never used", { session: id, workdir });
-    this.room.publish(workdir, { type: "session_deleted", session_id: id });
+    this.room.publish(entry, { type: "session_deleted", session_id: id });
   }
 
   /**
@@ -179,10 +195,11 @@ export class Host {
   /**
    * End a life, here and in the registry; a repeat gets the same answer.
    *
+   * @param mustStand  asked once more when its turn has come: who asked may have ended by then
    * @param life  the only one to end; when it is over already, the answer is how it ended
-   * @throws SessiondError not_found, storage_failed
+   * @throws SessiondError not_found, unauthenticated, storage_failed
    */
-  async stop(id: SessionId, by: Actor, life?: number): Promise<{ seq: number; life: number }> {
+  async stop(id: SessionId, by: Actor, mustStand: () => void, life?: number): Promise<{ seq: number; life: number }> {
     const entry = this.entry(id);
     if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
     return this.serial.run(id, async () => {
@@ -204,7 +221,7 @@ export class Host {
         const { state } = await this.#readStopped(id);
         return { seq: state.seq, life: state.life };
       }
-      const stopped = await session.stop(by);
+      const stopped = await session.stop(by, mustStand);
       await this.putAway(session, stopped.life);
       return stopped;
     });
@@ -220,9 +237,10 @@ export class Host {
     return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
   }
 
-  /** @returns newest first */
-  list(): SessionListing[] {
-    return this.options.registry.all().map((entry) => listingOf(entry, this.#awake.get(entry.id)));
+  /** @returns those within reach, newest first */
+  list(reach: Reach = everywhere): SessionListing[] {
+    const entries = this.options.registry.all().filter((entry) => reach.sees(entry));
+    return entries.map((entry) => listingOf(entry, this.#awake.get(entry.id)));
   }
 
   /** No new work from here on; resolves when everything is at rest. */
@@ -265,18 +283,18 @@ export class Host {
 
   #tell(event: HostEvent): void {
     const entry = this.entry(event.session_id);
-    if (entry !== undefined) this.room.publish(entry.workdir, event);
+    if (entry !== undefined) this.room.publish(entry, event);
   }
 
   /** From here on those who watch are told what its readers see. */
   #follow(session: Session): void {
     const entry = this.entry(session.id);
     if (entry === undefined) return;
-    this.room.publish(entry.workdir, { type: "session_started", session_id: session.id, session: listingOf(entry, session) });
+    this.room.publish(entry, { type: "session_started", session_id: session.id, session: listingOf(entry, session) });
     let seen = seenOf(session.log);
     session.log.onShown = () => {
       const now = seenOf(session.log);
-      for (const event of changes(seen, now)) this.room.publish(entry.workdir, event);
+      for (const event of changes(seen, now)) this.room.publish(entry, event);
       seen = now;
       this.resting.changed(session);
     };
@@ -296,7 +314,7 @@ export class Host {
   }
 
   async #wake(entry: RegistryEntry): Promise<Session> {
-    const { session, log, damage } = await this.open(entry);
+    const { session, log, damage } = await this.open(entry, entry.begun_by);
     try {
       if (!session.live) {
         await this.putAway(session, Math.max(session.state.life, entry.life));
@@ -317,12 +335,13 @@ export class Host {
   /**
    * Open a session's files for writing, marked as open before. Nobody sees the session until it is adopted.
    *
+   * @param begunBy  the API key in whose share it counts
    * @throws SessiondError limit_reached, storage_failed
    */
-  async open(entry: RegistryEntry): Promise<{ session: Session; log: SessionLog; damage: string }> {
+  async open(entry: RegistryEntry, begunBy: KeyId | undefined): Promise<{ session: Session; log: SessionLog; damage: string }> {
     const { clock, limits, kinds, report } = this.options;
-    if (this.#awake.size + this.#opening.size >= limits.sessions_live_max)
-      throw new SessiondError("limit_reached", { limit: "sessions_live_max", value: limits.sessions_live_max, unit: "sessions" });
+    const limit = begunBy === undefined ? "sessions_live_max" : "sessions_live_of_keys_max";
+    if (this.#awake.size + this.#opening.size >= limits[limit]) throw new SessiondError("limit_reached", { limit, value: limits[limit], unit: "sessions" });
     this.#opening.add(entry.id);
     const { file, log, damage } = await this.#openFiles(entry).catch((error: unknown) => {
       this.#opening.delete(entry.id);

@@ -1,4 +1,4 @@
-import { schemas, type SessionId } from "@sessiond/shared";
+import { schemas, type KeyId, type SessionId } from "@sessiond/shared";
 import { z } from "zod";
 import type { Disk } from "../disk.ts";
 import { DurableStore } from "./durable-store.ts";
@@ -16,6 +16,10 @@ const registryEntry = z.strictObject({
   stopped: z.boolean(),
   created_at: schemas.millis,
   request_id: schemas.requestId.optional(),
+  /** The API key that started it. */
+  key_id: schemas.keyId.optional(),
+  /** The API key that began the present life: in its share of the sessions it counts. */
+  begun_by: schemas.keyId.optional(),
 });
 export type RegistryEntry = z.infer<typeof registryEntry>;
 
@@ -72,8 +76,9 @@ export class Registry {
     return this.all().find((entry) => entry.stable && entry.workdir === workdir);
   }
 
-  byRequest(requestId: string): RegistryEntry | undefined {
-    return this.all().find((entry) => entry.request_id === requestId);
+  /** @param keyId  whose request it was: another's is not repeated by its name */
+  byRequest(requestId: string, keyId: KeyId | undefined): RegistryEntry | undefined {
+    return this.all().find((entry) => entry.request_id === requestId && entry.key_id === keyId);
   }
 
   /** The commit point of a creation. @throws SessiondError storage_failed */

@@ -17,6 +17,7 @@ export const sessionFile = z.strictObject({
   stable: z.boolean(),
   created_at: schemas.millis,
   request_id: schemas.requestId.optional(),
+  key_id: schemas.keyId.optional(),
   tokens: z.array(storedToken),
   /** Given at the start of the life, for its tools. */
   env: z.record(z.string(), z.string()),

@@ -3,6 +3,7 @@ import { SessiondError, type SessionId } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
 import { diskReason, isHalfReplaced, type Disk } from "../disk.ts";
 import { SessionLog, type LogOptions } from "../session/session-log.ts";
+import { keysFile, type KeysFile } from "./api-keys.ts";
 import { DurableStore } from "./durable-store.ts";
 import { Registry, type RegistryEntry } from "./registry.ts";
 import { RememberedAnswers, rulesFile, type RulesFile } from "./remembered-answers.ts";
@@ -15,6 +16,7 @@ import { UnusedMarks } from "./unused-marks.ts";
  *
  *     registry.json             which sessions there are
  *     rules.json                answers remembered for a directory
+ *     keys.json                 the API keys
  *     sessions/<id>/            session.json, journal
  *     open/<id>                 present while the session may be written to: a start opens exactly these
  *     unused/<id>               present while a session that never had a turn is not in memory
@@ -59,6 +61,18 @@ export class Store {
       return none;
     });
     return new RememberedAnswers(store);
+  }
+
+  /** The API keys. Unreadable ones count no more: nobody is let in by a guess. */
+  apiKeys(): Promise<DurableStore<KeysFile>> {
+    const path = join(this.root, "keys.json");
+    const none: KeysFile = { version: 1, keys: [] };
+    return DurableStore.open<KeysFile>(this.disk, path, keysFile, none, async (reason) => {
+      const kept = `${path}.unreadable-${this.#clock.now()}`;
+      await this.disk.rename(path, kept);
+      this.keepAside(kept, `the API keys cannot be read: ${reason}; none counts, so make new ones`);
+      return none;
+    });
   }
 
   directory(id: SessionId): string {
@@ -113,6 +127,7 @@ export class Store {
       env: {},
       drivers: [],
       ...(entry.request_id !== undefined && { request_id: entry.request_id }),
+      ...(entry.key_id !== undefined && { key_id: entry.key_id }),
     };
     const own = sessionFile.refine((file) => file.session_id === entry.id, "it names another session");
     return DurableStore.open<SessionFile>(this.disk, path, own, fresh, async (reason) => {
@@ -155,6 +170,8 @@ export class Store {
           stopped: state.life_state === "stopped",
           created_at: file.created_at,
           ...(file.request_id !== undefined && { request_id: file.request_id }),
+          // Who began its last life is told nowhere else: most likely whoever began its first.
+          ...(file.key_id !== undefined && { key_id: file.key_id, begun_by: file.key_id }),
         });
       } catch (error) {
         const kept = join(this.root, "sessions", `${id}.unreadable-${this.#clock.now()}`);

@@ -1,13 +1,15 @@
-import { formatToken, readToken, SessiondError, type Limits, type TokenRecord } from "@sessiond/shared";
+import { formatToken, readToken, SessiondError, type KeyId, type Limits, type TokenRecord } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
 import { mintId, mintTokenSecret } from "../ids.ts";
 import { hashSecret, sameHash } from "../keys.ts";
 import type { DurableStore } from "./durable-store.ts";
+import type { Standing } from "./reach.ts";
 import type { SessionFile, StoredToken } from "./session-file.ts";
+import { displacedBy } from "./token-places.ts";
 
 /**
- * The tokens of one session. A token lives until it is revoked, displaced or expired, and
- * never longer than its parent. Whoever streams on a token is told the moment it ends.
+ * The tokens of one session; how many there may be is in token-places.ts. A token lives until it
+ * is revoked, displaced or expired, and never longer than its parent. Whoever streams on a token is told the moment it ends.
  */
 export type TokenEndCause = "revoked" | "expired" | "displaced";
 
@@ -17,7 +19,20 @@ export interface MintOptions {
   readonly life: number;
   readonly origin: TokenRecord["origin"];
   readonly parent?: string;
+  /** The API key that it is given to. */
+  readonly keyId?: KeyId | undefined;
   readonly ttl_ms?: number;
+  /** Who asks. It waits its turn for the file, and what it was asked with may have ended by then. */
+  readonly by: Standing;
+}
+
+export interface TokensOptions {
+  readonly store: DurableStore<SessionFile>;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** A token ends with the API key that it was given to; null: it lives. */
+  keyEnd(keyId: KeyId): TokenEndCause | null;
+  onEnded(tokenIds: readonly string[], cause: TokenEndCause): void;
 }
 
 export class Tokens {
@@ -31,13 +46,13 @@ export class Tokens {
   givenAt = Number.NEGATIVE_INFINITY;
   readonly #streams = new Map<string, Set<AbortController>>();
   readonly #timers = new Map<string, () => void>();
-  readonly #onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void;
+  readonly #options: TokensOptions;
 
-  constructor(store: DurableStore<SessionFile>, clock: Clock, limits: Limits, onEnded: (tokenIds: readonly string[], cause: TokenEndCause) => void) {
-    this.#store = store;
-    this.#clock = clock;
-    this.#limits = limits;
-    this.#onEnded = onEnded;
+  constructor(options: TokensOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#limits = options.limits;
   }
 
   /** The live record behind a secret, or null. Counts as use. */
@@ -56,6 +71,10 @@ export class Tokens {
     return publicRecord(stored, this.#lastUse(stored));
   }
 
+  isLive(tokenId: string): boolean {
+    return this.#store.data.tokens.some((token) => token.token_id === tokenId && this.#alive(token));
+  }
+
   list(): TokenRecord[] {
     return this.#store.data.tokens.filter((token) => this.#alive(token)).map((token) => publicRecord(token, this.#lastUse(token)));
   }
@@ -63,6 +82,12 @@ export class Tokens {
   /** The record of a token, dead or alive, as long as it is stored. */
   find(tokenId: string): TokenRecord | undefined {
     return this.#store.data.tokens.find((token) => token.token_id === tokenId);
+  }
+
+  /** The one from which a token descends in the end: itself, where nobody's token minted it. */
+  root(tokenId: string): TokenRecord | undefined {
+    const token = this.find(tokenId);
+    return token?.parent === undefined ? token : this.root(token.parent);
   }
 
   /** True when `ancestor` is the token itself or one from which it descends. */
@@ -73,16 +98,16 @@ export class Tokens {
 
   /**
    * @returns the secret, which exists nowhere else from then on, and its record
-   * @throws SessiondError storage_failed; limit_reached when nothing may be displaced; unauthenticated when the parent has ended
+   * @throws SessiondError storage_failed; limit_reached when nothing may be displaced; unauthenticated when who asks has ended
    */
   async mint(options: MintOptions, holdsSeat: (tokenId: string) => boolean = () => false): Promise<{ token: string; record: TokenRecord }> {
     const token = formatToken(options.right, this.#store.data.session_id, mintTokenSecret());
     const now = this.#clock.now();
-    let displaced: string[] = [];
+    let displaced: readonly string[] = [];
     let record: StoredToken | undefined;
     await this.#store.update((file) => {
+      options.by.mustStand();
       const parent = options.parent === undefined ? undefined : file.tokens.find((held) => held.token_id === options.parent);
-      if (options.parent !== undefined && (parent === undefined || !this.#alive(parent))) throw new SessiondError("unauthenticated");
       const ends = [options.ttl_ms === undefined ? undefined : now + options.ttl_ms, parent?.expires_at].filter((end) => end !== undefined);
       record = {
         token_id: mintId("tok"),
@@ -94,20 +119,18 @@ export class Tokens {
         last_used_at: now,
         hash: hashSecret(token),
         ...(options.parent !== undefined && { parent: options.parent }),
+        ...(options.keyId !== undefined && { key_id: options.keyId }),
         ...(ends.length > 0 && { expires_at: Math.min(...ends) }),
       };
       // What has ended needs no place; it is only forgotten here, so that `list` stays cheap.
       file.tokens = file.tokens.filter((held) => this.#alive(held));
-      if (file.tokens.length >= this.#limits.tokens_live_max) {
-        // One with children is kept: they were minted, and would end with it.
-        const parents = new Set(file.tokens.map((held) => held.parent));
-        const candidates = file.tokens.filter(({ origin, token_id: id }) => origin === "start" && !parents.has(id) && !holdsSeat(id) && !this.#streams.has(id));
-        const oldest = candidates.sort((a, b) => this.#lastUse(a) - this.#lastUse(b))[0];
-        if (oldest === undefined) throw new SessiondError("limit_reached", { limit: "tokens_live_max", value: this.#limits.tokens_live_max, unit: "tokens" });
-        displaced = [oldest.token_id];
-        file.tokens = file.tokens.filter((held) => held !== oldest);
-      }
-      file.tokens.push(record);
+      const gone = displacedBy(record, file.tokens, {
+        limits: this.#limits,
+        isFree: ({ token_id: id }) => !holdsSeat(id) && !this.#streams.has(id),
+        lastUse: (held) => this.#lastUse(held),
+      });
+      displaced = gone === undefined ? [] : [gone.token_id];
+      file.tokens = [...file.tokens.filter((held) => held !== gone), record];
     });
     if (record === undefined) throw new SessiondError("internal");
     this.givenAt = this.#clock.steady();
@@ -115,15 +138,25 @@ export class Tokens {
     return { token, record: publicRecord(record, now) };
   }
 
-  /** @returns ids of the token and its children, all ended now. @throws SessiondError not_found, storage_failed */
-  async revoke(tokenId: string): Promise<string[]> {
-    if (!this.#store.data.tokens.some((token) => token.token_id === tokenId && this.#alive(token))) throw new SessiondError("not_found", { what: "token" });
-    const gone = withChildren(this.#store.data.tokens, tokenId);
+  /** @returns ids of the token and its children, all ended now. @throws SessiondError not_found, unauthenticated, storage_failed */
+  async revoke(tokenId: string, by: Standing): Promise<string[]> {
+    if (!this.isLive(tokenId)) throw new SessiondError("not_found", { what: "token" });
+    let gone: string[] = [];
+    // In the step that writes: a child that is being made has its turn before this, and goes too.
     await this.#store.update((file) => {
+      by.mustStand();
+      gone = withChildren(file.tokens, tokenId);
       file.tokens = file.tokens.filter((token) => !gone.includes(token.token_id));
     });
     this.#end(gone, "revoked");
     return gone;
+  }
+
+  /** API keys have ended, and what they were given with them. */
+  keysEnded(keyIds: readonly KeyId[], cause: TokenEndCause): void {
+    const { tokens } = this.#store.data;
+    const given = tokens.filter((token) => token.key_id !== undefined && keyIds.includes(token.key_id));
+    this.#end([...new Set(given.flatMap((token) => withChildren(tokens, token.token_id)))], cause);
   }
 
   /**
@@ -137,8 +170,8 @@ export class Tokens {
     this.#watchExpiry(tokenId);
     // It may have ended between the gate's look at it and now.
     const stored = this.#store.data.tokens.find((token) => token.token_id === tokenId);
-    if (stored === undefined || !this.#alive(stored))
-      controller.abort(new SessiondError("token_ended", { cause: stored === undefined ? "revoked" : "expired" }));
+    const cause = stored === undefined ? "revoked" : this.#endOf(stored);
+    if (cause !== null) controller.abort(new SessiondError("token_ended", { cause }));
     const release = () => {
       open.delete(controller);
       this.#used.set(tokenId, this.#clock.now());
@@ -166,13 +199,20 @@ export class Tokens {
   }
 
   #alive(token: StoredToken): boolean {
+    return this.#endOf(token) === null;
+  }
+
+  /** How one has ended that is stored, or null while it lives. */
+  #endOf(token: StoredToken): TokenEndCause | null {
     const now = this.#clock.now();
-    if (token.expires_at !== undefined && token.expires_at <= now) return false;
-    if (token.origin === "start" && now - this.#lastUse(token) > this.#limits.start_token_idle_ms) return false;
+    if (token.expires_at !== undefined && token.expires_at <= now) return "expired";
+    const keyEnd = token.key_id === undefined ? null : this.#options.keyEnd(token.key_id);
+    if (keyEnd !== null) return keyEnd;
+    if (token.origin === "start" && now - this.#lastUse(token) > this.#limits.start_token_idle_ms) return "expired";
     // A child never outlives its parent, whatever ended that.
-    if (token.parent === undefined) return true;
+    if (token.parent === undefined) return null;
     const parent = this.#store.data.tokens.find((held) => held.token_id === token.parent);
-    return parent !== undefined && this.#alive(parent);
+    return parent === undefined ? "revoked" : this.#endOf(parent);
   }
 
   #watchExpiry(tokenId: string): void {
@@ -182,8 +222,9 @@ export class Tokens {
     if (ends === Number.POSITIVE_INFINITY) return;
     const check = () => {
       this.#timers.delete(tokenId);
-      if (this.#alive(stored)) this.#watchExpiry(tokenId);
-      else this.#end(withChildren(this.#store.data.tokens, tokenId), "expired");
+      const cause = this.#endOf(stored);
+      if (cause === null) this.#watchExpiry(tokenId);
+      else this.#end(withChildren(this.#store.data.tokens, tokenId), cause);
     };
     // The machine's clock may be set, or have slept, meanwhile.
     this.#timers.set(tokenId, this.#clock.after(Math.max(0, Math.min(ends - this.#clock.now(), this.#limits.clock_look_ms)), check));
@@ -204,7 +245,7 @@ export class Tokens {
     for (const tokenId of tokenIds) {
       for (const controller of this.#streams.get(tokenId) ?? []) controller.abort(new SessiondError("token_ended", { cause }));
     }
-    this.#onEnded(tokenIds, cause);
+    this.#options.onEnded(tokenIds, cause);
   }
 }
 

@@ -3,6 +3,7 @@ import { access, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve, sep } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { isErrno } from "../disk.ts";
+import type { Reach } from "./reach.ts";
 
 /** Which directories may hold a session; a session is keyed by the real path, so that every name of one directory is one session. */
 export interface WorkdirRules {
@@ -16,7 +17,11 @@ export interface WorkdirRules {
 }
 
 /** True when `path` is `directory` or lies within it. Both absolute and normal. */
-const isWithin = (path: string, directory: string): boolean => path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
+export const isWithin = (path: string, directory: string): boolean =>
+  path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);
+
+/** Whether something lies outside its roots is not told to the holder of a key, so this is said of all that is not within. */
+const outsideKey = "there is no such directory within the roots of this key";
 
 const invalid = (reason: string): SessiondError => new SessiondError("workdir_invalid", { reason });
 
@@ -24,11 +29,11 @@ const invalid = (reason: string): SessiondError => new SessiondError("workdir_in
  * @returns the real path
  * @throws SessiondError workdir_invalid with the reason
  */
-export async function resolveWorkdir(path: string, rules: WorkdirRules): Promise<string> {
+export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: Pick<Reach, "roots">): Promise<string> {
   if (!isAbsolute(path)) throw invalid("it must be an absolute path");
   if (path.includes("\0") || Buffer.byteLength(path) > limits.workdir_bytes_max) throw invalid("it is not a path");
-  const real = await realOf(path);
-  if (!(await stat(real)).isDirectory()) throw invalid("it is a file, not a directory");
+  const real = await realWithin(path, reach);
+  if (!(await isDirectory(real))) throw invalid("it is a file, not a directory");
   try {
     await access(real, constants.R_OK | constants.X_OK);
   } catch {
@@ -42,9 +47,32 @@ export async function resolveWorkdir(path: string, rules: WorkdirRules): Promise
   return real;
 }
 
-async function realOf(path: string): Promise<string> {
+/** A directory that an API key is bound to, by who may do so within `reach`. @returns the real path @throws SessiondError workdir_invalid */
+export async function resolveRoot(path: string, reach: Pick<Reach, "roots">): Promise<string> {
+  if (!isAbsolute(path) || path.includes("\0")) throw invalid("a root must be an absolute path");
+  const real = await realWithin(path, reach);
+  if (!(await isDirectory(real))) throw invalid("a root must be a directory");
+  return real;
+}
+
+/** By its name first, without looking: a link, or `..`, may lead out of a key's roots, which are real paths. */
+async function realWithin(path: string, { roots }: Pick<Reach, "roots">): Promise<string> {
+  if (roots === null) return realOf(path);
+  const named = resolve(path);
+  const isInside = (each: string | null): boolean => each !== null && roots.some((root) => isWithin(each, root));
+  const real = isInside(named) ? await realpath(named).catch(() => null) : null;
+  if (real === null || !isInside(real)) throw invalid(outsideKey);
+  return real;
+}
+
+const realOf = (path: string): Promise<string> => found(() => realpath(path));
+
+/** It may have gone since its path was resolved. */
+const isDirectory = async (real: string): Promise<boolean> => (await found(() => stat(real))).isDirectory();
+
+async function found<Found>(look: () => Promise<Found>): Promise<Found> {
   try {
-    return await realpath(path);
+    return await look();
   } catch (error) {
     if (isErrno(error, "ENOENT")) throw invalid("it does not exist");
     if (isErrno(error, "ENOTDIR")) throw invalid("part of the path is a file");

@@ -2,9 +2,11 @@ import { realpath } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { deathSignalPrefix } from "../agents/children.ts";
+import { systemProgramDirs } from "../system-program.ts";
 import { keySources, readConfig, type Config } from "../config.ts";
 import type { Examination, Trouble } from "./examination.ts";
 import { closed } from "./place-check.ts";
+import { tcpTroubles } from "./tcp-check.ts";
 
 /** What the machine and the configuration lack. Never tells a key, only where it comes from. */
 const nodeLeast = [20, 19] as const;
@@ -38,16 +40,16 @@ export async function setupTroubles({ env, configDir, runtimeDir, socket, runnin
       what: `the socket's path has ${bytes} bytes, more than ${limits.socket_path_bytes_max}`,
       mend: "set XDG_RUNTIME_DIR to a shorter directory",
     });
-  if (process.platform === "linux" && (await deathSignalPrefix(process.env["PATH"] === undefined ? {} : { PATH: process.env["PATH"] })).length === 0)
+  if (process.platform === "linux" && (await deathSignalPrefix(systemProgramDirs)).length === 0)
     add({
       weight: "note",
       what: "`setpriv --pdeathsig` is not there: when the daemon is killed, its tools run on until the next start ends them",
       mend: "install it (package util-linux)",
     });
-  return [...troubles, ...(await modelTroubles({ env, configDir, running, tell }))];
+  return [...troubles, ...(await configTroubles({ env, configDir, running, tell }))];
 }
 
-async function modelTroubles({ env, configDir, running, tell }: Pick<Examination, "env" | "configDir" | "running" | "tell">): Promise<Trouble[]> {
+async function configTroubles({ env, configDir, running, tell }: Pick<Examination, "env" | "configDir" | "running" | "tell">): Promise<Trouble[]> {
   const path = join(configDir, "config.toml");
   let config: Config;
   let sources: ReturnType<typeof keySources>;
@@ -80,9 +82,10 @@ async function modelTroubles({ env, configDir, running, tell }: Pick<Examination
   const mend =
     "set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model]; to try it without a model: --model practice";
   const model: Trouble[] = lacks && running === null ? [{ finding: { kind: "model", weight: "wrong", path, what: "no model is configured", mend } }] : [];
-  if (sources.files.length === 0) return model;
+  const tcp = await tcpTroubles(config, { running, tell });
+  if (sources.files.length === 0) return [...model, ...tcp];
   // A link's own rights say nothing: many keep their configuration elsewhere, and link it.
   const behind = (path: string): Promise<string> => realpath(path).catch(() => path);
   const held = await Promise.all([closed(await behind(configDir), "700"), ...sources.files.map(async (file) => closed(await behind(file), "600"))]);
-  return [...model, ...held.flat()];
+  return [...model, ...tcp, ...held.flat()];
 }

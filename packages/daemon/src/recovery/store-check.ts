@@ -1,8 +1,9 @@
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { schemas, stateFormat, type Finding } from "@sessiond/shared";
+import { basename, join } from "node:path";
+import { schemas, stateFormat, type Finding, type FindingKind } from "@sessiond/shared";
 import { z } from "zod";
 import { diskReason, isErrno, type Disk } from "../disk.ts";
+import { keysFile } from "../host/api-keys.ts";
 import { registryFile, type RegistryEntry } from "../host/registry.ts";
 import { rulesFile } from "../host/remembered-answers.ts";
 import type { Findings } from "./finding.ts";
@@ -45,16 +46,35 @@ export async function storeFacts(disk: Disk, stateDir: string, findings: Finding
         next_start: `${missing ? "it" : "it is kept as registry.json.unreadable-…, and"} is made anew from the sessions' folders`,
       });
   }
-  const rules = await checkedFile(disk, join(stateDir, "rules.json"), rulesFile);
-  if (typeof rules === "string" && rules !== "missing")
-    findings.wrong("rules_file", {
-      path: join(stateDir, "rules.json"),
-      what: `the remembered answers cannot be read: ${rules}`,
-      mend: "nothing to do: what they answered is asked again",
-      next_start: "the file is kept as rules.json.unreadable-…, and none of them counts",
-    });
+  await mustBeReadable(disk, join(stateDir, "rules.json"), findings, {
+    kind: "rules_file",
+    schema: rulesFile,
+    what: "the remembered answers",
+    mend: "nothing to do: what they answered is asked again",
+  });
+  await mustBeReadable(disk, join(stateDir, "keys.json"), findings, {
+    kind: "keys_file",
+    schema: keysFile,
+    what: "the API keys",
+    mend: "start the daemon, and make new ones: `sessiond key create`",
+  });
   const entries = typeof registry === "string" ? null : new Map(registry.sessions.map((entry) => [entry.id, entry]));
   return { entries, folders, open };
+}
+
+interface SmallFile {
+  readonly kind: FindingKind;
+  readonly schema: z.ZodType;
+  readonly what: string;
+  readonly mend: string;
+}
+
+/** A file of which nothing counts when it cannot be read. */
+async function mustBeReadable(disk: Disk, path: string, findings: Findings, { kind, schema, what, mend }: SmallFile): Promise<void> {
+  const found = await checkedFile(disk, path, schema);
+  if (typeof found !== "string" || found === "missing") return;
+  const next_start = `the file is kept as ${basename(path)}.unreadable-…, and none of them counts`;
+  findings.wrong(kind, { path, what: `${what} cannot be read: ${found}`, mend, next_start });
 }
 
 /** @returns what is in it; `missing`, or why it cannot be read */

@@ -1,12 +1,13 @@
-import { lstat, readdir, realpath } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { lstat, readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { holdsSecret, limits, type RecoveryLine, type VerifiedSession } from "@sessiond/shared";
+import { limits, type RecoveryLine, type VerifiedSession } from "@sessiond/shared";
 import type { Disk } from "../disk.ts";
 import { dial } from "../lifecycle.ts";
 import { Findings } from "./finding.ts";
 import { holdersOf } from "./lock-holders.ts";
 import { checkSession } from "./session-check.ts";
+import { named } from "./session-names.ts";
 import { newerFormat, storeFacts, type StoreFacts } from "./store-check.ts";
 
 /**
@@ -75,20 +76,6 @@ async function steady({ disk, stateDir }: Verification, { id, facts, live, read 
     now = await storeFacts(disk, stateDir, new Findings(limits.recovery_findings_max));
     if (!now.folders.has(id) && now.entries?.has(id) === false) return null;
   }
-}
-
-async function named(name: string, ids: readonly string[], { entries }: StoreFacts): Promise<string | { reason: string }> {
-  if (/[/]|^\.\.?$/.test(name)) {
-    const path = await realpath(resolve(name)).catch(() => resolve(name));
-    const entry = [...(entries?.values() ?? [])].find(({ workdir, stable }) => stable && workdir === path);
-    return entry?.id ?? { reason: `There is no session in ${path}` };
-  }
-  // Somebody's token in the place of the name is not repeated.
-  if (holdsSecret(name)) return { reason: "No session's id begins like this" };
-  const beginning = name.startsWith("ses_") ? name : `ses_${name}`;
-  const matching = ids.filter((id) => id.startsWith(beginning));
-  if (matching.length > 1) return { reason: `${matching.length} sessions' ids begin with ${beginning}; give more of it` };
-  return matching[0] ?? { reason: `No session's id begins with ${beginning}` };
 }
 
 /** Told every so many bytes, of how many there were at the beginning. */

@@ -55,7 +55,7 @@ export const optionOf = ({ effect, scope }: Rule): string => (effect === "reject
 
 function isSamePattern(one: RulePattern, other: RulePattern): boolean {
   if (one.type === "path") return other.type === "path" && one.path === other.path;
-  return other.type === "command" && one.command === other.command && one.directory === other.directory;
+  return other.type === "command" && one.command === other.command && one.directory === other.directory && one.sandbox === other.sandbox;
 }
 
 /** Null when the pattern is too large to be remembered. */
@@ -75,7 +75,7 @@ export function optionsFor(tool: string, pattern: RulePattern | null, workdir: s
   if (pattern === null) return [...once];
   const what =
     pattern.type === "command"
-      ? `exactly this command in ${shown(pattern.directory)}: ${shown(pattern.command)}`
+      ? `exactly this command in ${shown(pattern.directory)}${pattern.sandbox === undefined ? "" : ", in this sandbox alone"}: ${shown(pattern.command)}`
       : `${shown(tool)} of exactly this file, whatever the content: ${shown(pattern.path)}`;
   const everywhere = `in every session of ${shown(workdir)}, until it is forgotten:`;
   const [allowOnce, rejectOnce] = once as [ApprovalOption, ApprovalOption];

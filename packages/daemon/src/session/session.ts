@@ -151,11 +151,11 @@ export class Session {
   /**
    * Begin a life.
    *
-   * @param chosen  what the life has, title and policy where they were given
+   * @param chosen  what the life has, title and policy where they were given, its sandbox where it has one
    * @param after  lives that there were by other accounts; a damaged journal may know of fewer, and a number is never used again
    * @returns the seq of its first frame
    */
-  begin(workdir: string, chosen: Pick<EventOf<"session_started">, "agent" | "model" | "title" | "policy">, after = 0): number {
+  begin(workdir: string, chosen: Pick<EventOf<"session_started">, "agent" | "model" | "title" | "policy" | "sandbox">, after = 0): number {
     return this.apply({ type: "session_started", life: Math.max(this.state.life, after) + 1, workdir, ...chosen });
   }
 
@@ -204,10 +204,11 @@ export class Session {
     return this.#durable(this.apply({ type: "system_message", text, by }));
   }
 
-  /** End the turn, if it still is this one, and hold the queue. */
-  async interrupt(turnId: string): Promise<VerbOutput<"interrupt">> {
+  /** End the turn, if it still is this one, and hold the queue. @param mustStand  as for `stop` */
+  async interrupt(turnId: string, mustStand: () => void = () => undefined): Promise<VerbOutput<"interrupt">> {
     await this.#mustReopen();
     this.#mustLive();
+    mustStand();
     const interrupted = this.state.turn?.turn_id === turnId;
     if (interrupted) {
       this.#approvals.closeAll("interrupt");
@@ -220,21 +221,22 @@ export class Session {
     return { interrupted, seq, queue };
   }
 
-  /** End this life; a repeat gets the same answer. */
-  stop(by: Actor): Promise<{ seq: number; life: number }> {
-    this.#stopping ??= this.#stop(by).catch((error: unknown) => {
+  /** End this life; a repeat gets the same answer. @param mustStand  throws where who asked has ended by the time that it happens */
+  stop(by: Actor, mustStand: () => void = () => undefined): Promise<{ seq: number; life: number }> {
+    this.#stopping ??= this.#stop(by, mustStand).catch((error: unknown) => {
       this.#stopping = null;
       throw error;
     });
     return this.#stopping;
   }
 
-  async #stop(by: Actor): Promise<{ seq: number; life: number }> {
+  async #stop(by: Actor, mustStand: () => void): Promise<{ seq: number; life: number }> {
     // At rest already: its files are closed.
     if (this.live && this.#retired) throw new SessiondError("shutting_down");
     // Also when the last frame is there: an earlier try may have failed to make it durable.
     await this.#mustReopen();
     if (this.live) {
+      mustStand();
       this.#approvals.closeAll("stop");
       await this.#turns.abort("stop");
       for (const prompt of this.state.queue) this.apply({ type: "prompt_discarded", prompt_id: prompt.prompt_id, cause: "stop" });

@@ -64,10 +64,10 @@ export class Turns {
   ready(model = this.#state.model): Agent {
     const kind = this.#host.kinds.get(this.#state.agent);
     if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.#state.agent}` });
-    const { workdir } = this.#state;
+    const { workdir, sandbox } = this.#state;
     if (this.#agent !== null && this.#model !== model) this.#letGo(this.#agent);
     this.#model = model;
-    this.#agent ??= kind.create({ sessionId: this.#host.id, workdir, model, env: this.#host.env(), transcript: () => this.#host.log.transcript() });
+    this.#agent ??= kind.create({ sessionId: this.#host.id, workdir, model, env: this.#host.env(), sandbox, transcript: () => this.#host.log.transcript() });
     return this.#agent;
   }
 

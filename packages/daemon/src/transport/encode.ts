@@ -1,3 +1,4 @@
+import { SessiondError, type Limits } from "@sessiond/shared";
 import { EncodedFrames } from "../room/room.ts";
 
 /**
@@ -12,7 +13,10 @@ interface Envelope {
 /** Built from random characters once a process: no frame can contain it by accident or design. */
 const placeOf = (mark: string) => `"${mark}"`;
 
-export function frameEncoder(mark: string): { encode(message: unknown): string; decode(text: string | ArrayBuffer | Uint8Array): unknown } {
+export function frameEncoder(
+  mark: string,
+  { calls_per_message_max }: Limits,
+): { encode(message: unknown): string; decode(text: string | ArrayBuffer | Uint8Array): unknown } {
   return {
     encode(message) {
       const frames = (message as Envelope).result?.data?.data?.frames;
@@ -23,7 +27,11 @@ export function frameEncoder(mark: string): { encode(message: unknown): string; 
     },
     decode(text) {
       if (typeof text !== "string") throw new TypeError("requests are text");
-      return JSON.parse(text) as unknown;
+      const message = JSON.parse(text) as unknown;
+      // The adapter would answer each of its calls: a message of one megabyte with thirty.
+      if (Array.isArray(message) && message.length > calls_per_message_max)
+        throw new SessiondError("limit_reached", { limit: "calls_per_message_max", value: calls_per_message_max, unit: "calls" });
+      return message;
     },
   };
 }

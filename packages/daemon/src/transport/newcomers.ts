@@ -1,7 +1,7 @@
-import type { Server } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Limits } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
+import type { Entrance } from "./entrance.ts";
 
 /**
  * Connections that have not become a WebSocket: who says nothing, says half a request, or takes no answer. They cost a
@@ -11,7 +11,7 @@ export class Newcomers {
   /** What ends the wait for each, oldest first. */
   readonly #waiting = new Map<Duplex, () => void>();
 
-  constructor(server: Server, { clock, limits }: { readonly clock: Clock; readonly limits: Limits }) {
+  constructor({ server }: Entrance, { clock, limits }: { readonly clock: Clock; readonly limits: Limits }) {
     server.on("connection", (socket) => {
       this.#waiting.set(
         socket,
@@ -31,6 +31,8 @@ export class Newcomers {
 
   #cut(socket: Duplex): void {
     this.admitted(socket);
+    // Not waited for: what does not fit into the system's buffer is not heard either.
+    if (socket.writable) socket.write("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
     socket.destroy();
   }
 }

@@ -1,4 +1,10 @@
 import type { VerbName } from "@sessiond/shared";
+import { createKey } from "./create-key.ts";
+import { listKeys } from "./list-keys.ts";
+import { rotateKey } from "./rotate-key.ts";
+import { revokeKey } from "./revoke-key.ts";
+import { deleteKey } from "./delete-key.ts";
+import { rotateHostKey } from "./rotate-host-key.ts";
 import { takeDriver } from "./take-driver.ts";
 import { yieldDriver } from "./yield-driver.ts";
 import { editPrompt } from "./edit-prompt.ts";
@@ -63,4 +69,10 @@ export const handlers: Handlers = {
   watch_sessions: watchSessions,
   stop_workdir_session: stopWorkdirSession,
   list_agents: listAgents,
+  create_key: createKey,
+  list_keys: listKeys,
+  rotate_key: rotateKey,
+  revoke_key: revokeKey,
+  delete_key: deleteKey,
+  rotate_host_key: rotateHostKey,
 };

@@ -12,7 +12,7 @@ import type { Daemon } from "./verb.ts";
 export function actorOf(grant: HostGrant | TokenGrant | SeatGrant): Actor {
   switch (grant.kind) {
     case "host":
-      return { label: "owner" };
+      return grant.actor;
     case "token":
       return { label: grant.token.label };
     case "seat":

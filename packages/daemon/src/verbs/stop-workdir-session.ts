@@ -9,7 +9,7 @@ export const stopWorkdirSession: Handler<"stop_workdir_session"> = async ({ inpu
   const workdir = await workdirKey(input.workdir);
   return host.serial.run(`workdir ${workdir}`, async () => {
     const entry = host.options.registry.stableOf(workdir);
-    if (entry === undefined) throw new SessiondError("not_found", { what: "session" });
-    return { session_id: entry.id, ...(await host.stop(entry.id, actorOf(grant))) };
+    if (entry === undefined || !grant.reach.sees(entry)) throw new SessiondError("not_found", { what: "session" });
+    return { session_id: entry.id, ...(await host.stop(entry.id, actorOf(grant), () => grant.mustStand())) };
   });
 };

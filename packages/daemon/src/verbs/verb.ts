@@ -1,6 +1,7 @@
 import type { Limits, VerbName, VerbOutput, VerbParsed, Verbs } from "@sessiond/shared";
 import type { Counters } from "../counters.ts";
 import type { GrantFor } from "../gate.ts";
+import type { ApiKeys } from "../host/api-keys.ts";
 import type { Host } from "../host/host.ts";
 import type { WatchOutput } from "../host/host-room.ts";
 import type { Starts } from "../host/starts.ts";
@@ -10,10 +11,13 @@ import type { AttachOutput, Reader } from "../session/attach.ts";
 export interface Daemon {
   readonly host: Host;
   readonly starts: Starts;
+  readonly keys: ApiKeys;
   readonly limits: Limits;
   readonly bootId: string;
   readonly counters: Counters;
   status(): Promise<VerbOutput<"daemon_status">>;
+  /** @returns the file in which another host key lies now; the one before counts no more. @throws SessiondError storage_failed */
+  rotateHostKey(): Promise<string>;
   /** Begin to drain; the process ends when that is done. */
   shutDown(waitMs: number): void;
 }

@@ -1,4 +1,4 @@
-import type { Limits } from "@sessiond/shared";
+import type { Limits, Sandbox } from "@sessiond/shared";
 import type { MarkedChild } from "../children.ts";
 import type { AgentEvent, AgentTurn, Answer } from "../agent.ts";
 import { bindingDigest } from "../agent.ts";
@@ -16,6 +16,7 @@ import { toolNamed } from "./tools/toolbox.ts";
 export interface CallWorld {
   readonly paths: Paths;
   readonly limits: Limits;
+  readonly sandbox: Sandbox;
   readonly turn: Pick<AgentTurn, "turnId" | "signal" | "ask">;
   spawn(callId: string, command: string): Promise<MarkedChild>;
 }
@@ -36,7 +37,7 @@ async function planOf(call: TranscriptCall, { world, mayAsk }: { world: CallWorl
   if (call.rawInput !== undefined) {
     return {
       call,
-      refused: `The arguments were not a JSON object, or larger than ${world.limits.tool_input_bytes_max} bytes, so nothing was run. They began: ${call.rawInput.slice(0, 200)}`,
+      refused: `The arguments were not a JSON object, or larger than ${world.limits.tool_input_bytes_max} bytes, or nested deeper than ${world.limits.tool_input_depth_max}, so nothing was run. They began: ${call.rawInput.slice(0, 200)}`,
     };
   }
   const tool = toolNamed(call.tool);
@@ -95,6 +96,7 @@ function contextOf(call: TranscriptCall, { world, shown }: { world: CallWorld; s
   return {
     paths: world.paths,
     limits: world.limits,
+    sandbox: world.sandbox,
     signal: world.turn.signal,
     isAsShown: (fileDigest) => bindingDigest(call.tool, call.input, fileDigest) === shown,
     spawn: (command) => world.spawn(call.id, command),

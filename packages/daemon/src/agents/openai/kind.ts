@@ -3,12 +3,15 @@ import { joinedSignal } from "../../joined-signal.ts";
 import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn } from "../agent.ts";
 import type { MarkedChild } from "../children.ts";
 import { deathSignalPrefix, spawnMarked } from "../children.ts";
+import { systemProgramDirs } from "../../system-program.ts";
 import { childEnvironment } from "./child-env.ts";
 import { runTurn } from "./loop.ts";
 import { ChatModel } from "./model.ts";
 import { Paths } from "./paths.ts";
 import { practiceFetch } from "./practice.ts";
+import { SandboxMaker, type Sandboxed } from "./sandbox.ts";
 import { ToolError } from "./tools/tool.ts";
+import { Workdir } from "./workdir.ts";
 
 /** The built-in agent over any server that speaks Chat Completions, and the practice model behind the same client. */
 export interface OpenaiOptions {
@@ -18,10 +21,16 @@ export interface OpenaiOptions {
   readonly model?: string | undefined;
   /** The daemon's state, runtime and config directories: no file tool enters them, no child hears of them. */
   readonly forbiddenDirs: readonly string[];
+  /** Keys that lie elsewhere, with the same meaning. */
+  readonly secretFiles?: readonly string[] | undefined;
+  /** Where the programs are that the daemon runs itself. */
+  readonly programDirs?: readonly string[] | undefined;
   /** Which daemon this is, for whoever has to set what it lacks: "this daemon (pid 42, started by a client 3 h ago)". */
   readonly daemon?: (() => string) | undefined;
   /** What tools get as their environment, under what their session was started with; secrets and forbidden values are taken out here once more. */
   readonly childEnv: Readonly<Record<string, string>>;
+  /** Of the account; a sandbox has an empty one in its place. */
+  readonly home?: string | undefined;
   /** `<installId>.<bootId>.<callId>` */
   readonly mark: (callId: string) => string;
   readonly limits: Limits;
@@ -41,14 +50,27 @@ const capabilities = { park: true, steer: true };
 export function openaiKind(options: OpenaiOptions): AgentKind {
   // Asked of the system once, when the first command is run.
   let prefix: Promise<readonly string[]> | undefined;
+  const { programDirs = systemProgramDirs } = options;
+  const forbidden = forbiddenTo(options);
+  const maker = new SandboxMaker({ ...options, programDirs, home: options.home ?? options.childEnv["HOME"] ?? "" });
   const starter =
-    ({ workdir, env: given }: AgentContext): Start =>
+    ({ env: given, sandbox }: AgentContext, workdir: Workdir): Start =>
     async (callId, command, signal) => {
-      prefix ??= deathSignalPrefix(childEnvironment(options.childEnv, options.forbiddenDirs));
+      prefix ??= deathSignalPrefix(programDirs);
       const words = await prefix;
-      if (signal.aborted) throw new ToolError("Interrupted before it was run.");
-      const env = childEnvironment({ ...options.childEnv, ...given }, options.forbiddenDirs);
-      return spawnMarked({ command, cwd: workdir, env, mark: options.mark(callId), prefix: words });
+      const env = childEnvironment({ ...options.childEnv, ...given }, forbidden);
+      const mark = options.mark(callId);
+      const held = await workdir.hold();
+      let enclosure: Sandboxed | undefined;
+      try {
+        if (sandbox !== "off") enclosure = await maker.enclosure({ workdir: held, sandbox, env, mark });
+        if (signal.aborted) throw new ToolError("Interrupted before it was run.");
+        // What holds a sandbox leads there by itself.
+        return spawnMarked({ command, cwd: enclosure === undefined ? held.at() : "/", env, mark, prefix: words, enclosure });
+      } finally {
+        // By now it is there, or will not be. Not waited for: what a command says before somebody listens is lost.
+        void Promise.allSettled([held.close(), enclosure?.release()]);
+      }
     };
   const defaultModel = options.model || (options.apiKey && !options.baseURL ? officialModel : "");
   return {
@@ -64,9 +86,15 @@ export function openaiKind(options: OpenaiOptions): AgentKind {
       capabilities: { ...capabilities, images: false },
       unavailable: whyUnavailable(defaultModel, options),
     }),
-    create: (context) => new OpenaiAgent(context, options, starter(context)),
+    whyNoSandbox: () => maker.whyNot(),
+    create: (context) => {
+      const workdir = new Workdir(context.workdir);
+      return new OpenaiAgent(context, options, { workdir, spawn: starter(context, workdir) });
+    },
   };
 }
+
+const forbiddenTo = ({ forbiddenDirs, secretFiles = [] }: OpenaiOptions): readonly string[] => [...forbiddenDirs, ...secretFiles];
 
 /** Null when the model can be asked; else what this daemon lacks, and what to do. */
 function whyUnavailable(model: string, { apiKey, baseURL, daemon = () => "this daemon" }: OpenaiOptions): string | null {
@@ -84,14 +112,16 @@ class OpenaiAgent implements Agent {
   readonly capabilities = capabilities;
   readonly #context: AgentContext;
   readonly #options: OpenaiOptions;
+  readonly #workdir: Workdir;
   readonly #spawn: Start;
   readonly #model: ChatModel;
   readonly #closing = new AbortController();
   readonly #children = new Set<MarkedChild>();
 
-  constructor(context: AgentContext, options: OpenaiOptions, spawn: Start) {
+  constructor(context: AgentContext, options: OpenaiOptions, { workdir, spawn }: { workdir: Workdir; spawn: Start }) {
     this.#context = context;
     this.#options = options;
+    this.#workdir = workdir;
     this.#spawn = spawn;
     const { limits, sleep } = options;
     this.#model =
@@ -120,7 +150,7 @@ class OpenaiAgent implements Agent {
   }
 
   #run(turn: AgentTurn, signal: AbortSignal): AsyncIterable<AgentEvent> {
-    const { limits, forbiddenDirs } = this.#options;
+    const { limits } = this.#options;
     const ask: AgentTurn["ask"] = (question) => turn.ask(question);
     const takeSteering = (): number => turn.takeSteering();
     return runTurn({
@@ -128,8 +158,9 @@ class OpenaiAgent implements Agent {
       turn: { turnId: turn.turnId, signal, ask, takeSteering },
       model: this.#model,
       unavailable: () => this.unavailable(),
-      paths: new Paths(this.#context.workdir, forbiddenDirs),
+      paths: new Paths(this.#workdir, forbiddenTo(this.#options)),
       limits,
+      sandbox: this.#context.sandbox,
       spawn: (callId, command) => this.#start(callId, command, signal),
     });
   }

@@ -112,7 +112,7 @@ function* toolCalls(calls: readonly WantedCall[], message_id: string, { calls_op
 
 function toolCall({ name, text, tooLarge }: WantedCall, message_id: string): Extract<AgentEvent, { type: "tool_call" }> {
   const tool = toolNamed(name);
-  const input = tooLarge ? null : objectOf(text);
+  const input = tooLarge ? null : objectOf(text, defaults.tool_input_depth_max);
   const path = tool?.location(input ?? {}) ?? null;
   return {
     type: "tool_call",
@@ -129,13 +129,16 @@ function toolCall({ name, text, tooLarge }: WantedCall, message_id: string): Ext
   };
 }
 
-/** Null when it is no JSON object; a call without arguments may come as an empty text. */
-function objectOf(text: string): Record<string, unknown> | null {
+/** Null when it is no JSON object, or too deep; a call without arguments may come as an empty text. */
+function objectOf(text: string, depthMax: number): Record<string, unknown> | null {
   if (text.trim() === "") return {};
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : null;
+    return typeof value === "object" && value !== null && !Array.isArray(value) && fitsInto(depthMax, value) ? { ...value } : null;
   } catch {
     return null;
   }
 }
+
+const fitsInto = (depth: number, value: unknown): boolean =>
+  typeof value !== "object" || value === null || (depth > 0 && Object.values(value).every((inner) => fitsInto(depth - 1, inner)));

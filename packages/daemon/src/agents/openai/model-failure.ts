@@ -1,3 +1,6 @@
+import { limits } from "@sessiond/shared";
+import { AnswerTooLarge } from "./bounded-answer.ts";
+
 /**
  * Says what went wrong with a model in a sentence that a person can act on, and whether trying
  * again makes sense. Such a sentence goes into journals: it never holds a key.
@@ -42,14 +45,23 @@ export function retryAfter(error: unknown, retries: number): number | null {
 }
 
 export function failureOf(error: unknown, where: Where): ModelFailure {
-  const { status, code, message } = httpError(error);
+  const { status, code, message, headers } = httpError(error);
   const said = redact(message, where.apiKey);
   const host = hostOf(where.baseURL);
+  if (error instanceof AnswerTooLarge)
+    return { code: "model_too_much", message: `${host} sent ${error.words}, so the turn was ended. Look whether the model's server is well.` };
   // What a server says about a key often repeats a part of it.
   if (status === 401 || status === 403) {
     return {
       code: "model_auth",
       message: `${host} refused the key (HTTP ${status}). Set a valid one with OPENAI_API_KEY where the daemon is started, or api_key_file in config.toml under [model].`,
+    };
+  }
+  if (status !== undefined && status >= 300 && status < 400) {
+    const elsewhere = redact(addressOf(headers?.get("location") ?? "", where.baseURL), where.apiKey);
+    return {
+      code: "model_moved",
+      message: `${host} wants the conversation sent to ${elsewhere} instead (HTTP ${status}). It was not: if that is the right server, set it as base_url in config.toml under [model].`,
     };
   }
   if (status === 404) return { code: "model_unknown", message: `${host} does not know this model or address: ${said}` };
@@ -66,7 +78,7 @@ export function failureOf(error: unknown, where: Where): ModelFailure {
 const messageCharsMax = 500;
 
 function redact(text: string, apiKey: string): string {
-  const without = apiKey.length >= 4 ? text.replaceAll(apiKey, "[key]") : text;
+  const without = apiKey.length >= limits.secret_chars_min ? text.replaceAll(apiKey, "[key]") : text;
   return without
     .replace(/\b(sk|pk|gsk|xai|key)-[\w*.…-]+/gi, "[key]")
     .replace(/\bBearer\s+\S+/gi, "Bearer [key]")
@@ -76,6 +88,13 @@ function redact(text: string, apiKey: string): string {
 /** Without user, password and query, which may be secrets. */
 function hostOf(baseURL: string): string {
   return URL.canParse(baseURL) ? new URL(baseURL).host : "The model's server";
+}
+
+/** As `hostOf`, with the path. */
+function addressOf(location: string, baseURL: string): string {
+  if (!URL.canParse(location, baseURL)) return "another address";
+  const { origin, pathname } = new URL(location, baseURL);
+  return `${origin}${pathname}`;
 }
 
 /** The innermost cause's code, as in ECONNREFUSED. */

@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Limits, Usage } from "@sessiond/shared";
 import type OpenAI from "openai";
 import { joinedSignal } from "../../joined-signal.ts";
+import { boundedFetch } from "./bounded-answer.ts";
 import { IdleWatch } from "./idle-watch.ts";
 import type { ModelFailure } from "./model-failure.ts";
 import { failureOf, retryAfter } from "./model-failure.ts";
@@ -81,7 +82,7 @@ export class ChatModel {
   }
 
   async *#read(chunks: Chunks, { signal, watch }: { signal: AbortSignal; watch: IdleWatch }): AsyncGenerator<ModelDelta, ModelOutcome, void> {
-    const calls = new WantedCalls(this.#options.limits.tool_input_bytes_max);
+    const calls = new WantedCalls(this.#options.limits);
     const reader = chunks[Symbol.asyncIterator]();
     let finish: string | null = null;
     let refused = false;
@@ -93,7 +94,7 @@ export class ChatModel {
         if (signal.aborted) return { type: "aborted", usage };
         if (next.done === true) break;
         // Some servers send running totals with each chunk: the last one counts.
-        if (next.value.usage) usage = usageOf(next.value.usage);
+        if (next.value.usage) usage = usageOf(next.value.usage, this.#options.limits.model_usage_tokens_max);
         const choice = next.value.choices?.[0];
         if (choice === undefined) continue;
         finish = choice.finish_reason ?? finish;
@@ -146,7 +147,7 @@ export class ChatModel {
           maxRetries: 0,
           logLevel: "off",
           timeout: this.#options.limits.model_idle_ms * 2,
-          ...(this.#options.fetch && { fetch: this.#options.fetch }),
+          fetch: boundedFetch(this.#options.limits, this.#options.fetch),
         }),
     ));
   }
@@ -154,8 +155,8 @@ export class ChatModel {
 
 const sleep = (ms: number, signal: AbortSignal): Promise<void> => pause(ms, undefined, { signal }).catch(() => {});
 
-function usageOf({ prompt_tokens, completion_tokens }: { prompt_tokens?: number; completion_tokens?: number }): Usage {
-  const count = (value: number | undefined): number => (Number.isFinite(value) ? Math.max(0, Math.trunc(value ?? 0)) : 0);
+function usageOf({ prompt_tokens, completion_tokens }: { prompt_tokens?: number; completion_tokens?: number }, most: number): Usage {
+  const count = (value: number | undefined): number => (Number.isFinite(value) ? Math.min(Math.max(0, Math.trunc(value ?? 0)), most) : 0);
   return { input_tokens: count(prompt_tokens), output_tokens: count(completion_tokens) };
 }
 

@@ -1,4 +1,6 @@
+import type { Limits } from "@sessiond/shared";
 import type OpenAI from "openai";
+import { AnswerTooLarge } from "./bounded-answer.ts";
 
 /**
  * Puts the tool calls of one answer together from their pieces. Servers differ: an index may be
@@ -14,10 +16,10 @@ export interface WantedCall {
 type Piece = OpenAI.ChatCompletionChunk.Choice.Delta.ToolCall;
 
 interface Open {
-  readonly index: number | undefined;
   readonly id: string;
   name: string;
   text: string;
+  bytes: number;
   tooLarge: boolean;
 }
 
@@ -26,21 +28,26 @@ const excerptChars = 2_000;
 
 export class WantedCalls {
   readonly #calls: Open[] = [];
-  readonly #bytesMax: number;
+  /** The newest of each index. */
+  readonly #byIndex = new Map<number, Open>();
+  readonly #limits: Pick<Limits, "tool_input_bytes_max" | "model_calls_max">;
 
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+  constructor(limits: Pick<Limits, "tool_input_bytes_max" | "model_calls_max">) {
+    this.#limits = limits;
   }
 
+  /** Cost: that of the piece, however much came before it. @throws AnswerTooLarge */
   add(piece: Piece): void {
     const call = this.#callOf(piece);
-    if (call.name === "") call.name = piece.function?.name ?? "";
+    const name: unknown = piece.function?.name;
+    if (call.name === "" && typeof name === "string") call.name = name;
     if (call.tooLarge) return;
-    call.text += piece.function?.arguments ?? "";
-    if (call.text.length > this.#bytesMax || (call.text.length * 3 > this.#bytesMax && Buffer.byteLength(call.text) > this.#bytesMax)) {
-      call.tooLarge = true;
-      call.text = call.text.slice(0, excerptChars);
-    }
+    const text = piece.function?.arguments ?? "";
+    call.text += text;
+    call.bytes += Buffer.byteLength(text);
+    if (call.bytes <= this.#limits.tool_input_bytes_max) return;
+    call.tooLarge = true;
+    call.text = call.text.slice(0, excerptChars);
   }
 
   all(): WantedCall[] {
@@ -50,11 +57,14 @@ export class WantedCalls {
   #callOf(piece: Piece): Open {
     const id = piece.id ?? "";
     const known: number | undefined = piece.index;
-    const open = known === undefined ? this.#calls.at(-1) : this.#calls.findLast((call) => call.index === known);
+    const open = known === undefined ? this.#calls.at(-1) : this.#byIndex.get(known);
     const begins = open === undefined || (id !== "" && open.id !== "" && id !== open.id) || (known === undefined && id === "" && Boolean(piece.function?.name));
     if (!begins) return open;
-    const call: Open = { index: known, id, name: "", text: "", tooLarge: false };
+    const { model_calls_max: most } = this.#limits;
+    if (this.#calls.length >= most) throw new AnswerTooLarge(`more than ${most} tool calls in one answer`);
+    const call: Open = { id, name: "", text: "", bytes: 0, tooLarge: false };
     this.#calls.push(call);
+    if (known !== undefined) this.#byIndex.set(known, call);
     return call;
   }
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { chmod, mkdir, open, rename, unlink } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { chmod, open, rename, unlink } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { nanoid } from "nanoid";
 import type { ToolContext } from "./tool.ts";
 import { ToolError } from "./tool.ts";
@@ -48,11 +48,9 @@ export async function currentFile(path: string, { paths, limits }: ToolContext):
  * @param file  as looked at just before, when it still was what had been shown
  */
 export async function replaceFile(file: CurrentFile, text: string, { paths }: ToolContext): Promise<void> {
-  const dir = dirname(file.path);
-  await mkdir(dir, { recursive: true });
-  // The directory may have become a link since the look: what counts is where it leads now.
-  if ((await paths.resolve(dir)) !== dir) throw new ToolError("The directory changed since it was shown; look at it again.");
-  const temp = join(dir, `.sessiond-${nanoid()}.tmp`);
+  // The one that is held, wherever its name leads by now.
+  const dir = await paths.hold(dirname(file.path), 0o777);
+  const temp = dir.at(`.sessiond-${nanoid()}.tmp`);
   try {
     const handle = await open(temp, "wx", 0o600);
     try {
@@ -62,10 +60,12 @@ export async function replaceFile(file: CurrentFile, text: string, { paths }: To
       await handle.close();
     }
     await chmod(temp, file.text === null ? file.mode & ~process.umask() : file.mode);
-    await rename(temp, file.path);
+    await rename(temp, dir.at(basename(file.path)));
   } catch (error) {
     await unlink(temp).catch(() => {});
     throw error;
+  } finally {
+    await dir.close();
   }
 }
 

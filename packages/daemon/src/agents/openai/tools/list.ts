@@ -12,7 +12,8 @@ export const list = defineTool({
 
   async *run({ path }, { paths, limits }) {
     const real = await paths.resolve(path || ".");
-    const entries = await readdir(real, { withFileTypes: true });
+    const dir = await paths.hold(real);
+    const entries = await dir.released(() => readdir(dir.at(), { withFileTypes: true }));
     const names = entries.map((entry) => entry.name + (entry.isDirectory() ? "/" : entry.isSymbolicLink() ? "@" : "")).sort();
     if (names.length === 0) return { ok: true, text: `${paths.show(real)} is empty.` };
     const shown = names.slice(0, limits.tool_list_entries_max);

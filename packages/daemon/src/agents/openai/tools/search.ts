@@ -1,7 +1,10 @@
 import { readdir } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { createContext, Script } from "node:vm";
 import { z } from "zod";
+import { isErrno } from "../../../disk.ts";
+import type { HeldDirectory } from "../held-directory.ts";
 import type { Paths } from "../paths.ts";
 import type { ToolContext } from "./tool.ts";
 import { defineTool, oneLine, ToolError } from "./tool.ts";
@@ -24,13 +27,13 @@ export const search = defineTool({
     const matches = matcher(pattern, regex ?? false, limits.tool_search_pattern_ms);
     const found: string[] = [];
     let files = 0;
-    for await (const file of filesBelow(start, paths)) {
+    for await (const file of filesFrom(start, paths)) {
       if (signal.aborted || found.length >= limits.tool_search_matches_max || files >= limits.tool_search_files_max) break;
       files += 1;
       const lines = await linesOf(file, context);
       if (lines === null) continue;
       for (const at of matches(lines))
-        if (found.length < limits.tool_search_matches_max) found.push(`${paths.show(file)}:${at + 1}: ${oneLine(lines[at] ?? "")}`);
+        if (found.length < limits.tool_search_matches_max) found.push(`${paths.show(file.path)}:${at + 1}: ${oneLine(lines[at] ?? "")}`);
     }
     const cut =
       found.length >= limits.tool_search_matches_max
@@ -68,21 +71,38 @@ function matcher(pattern: string, regex: boolean, timeoutMs: number): Matcher {
   };
 }
 
-async function* filesBelow(start: string, paths: Paths): AsyncGenerator<string> {
-  const entries = await readdir(start, { withFileTypes: true }).catch((error: unknown) => {
-    if (error instanceof Error && "code" in error && error.code === "ENOTDIR") return null;
-    return [];
+interface Found {
+  /** For whoever reads the answer. */
+  readonly path: string;
+  open(): Promise<FileHandle>;
+}
+
+async function* filesFrom(start: string, paths: Paths): AsyncGenerator<Found> {
+  const held = await paths.hold(start).catch((error: unknown) => {
+    if (error instanceof ToolError) throw error;
+    return isErrno(error, "ENOTDIR") ? "a file" : null;
   });
-  if (entries === null) yield start;
-  for (const entry of (entries ?? []).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = join(start, entry.name);
-    if (entry.isFile()) yield path;
-    else if (entry.isDirectory() && !skipped.has(entry.name) && !(await paths.isForbidden(path))) yield* filesBelow(path, paths);
+  if (held === "a file") yield { path: start, open: () => paths.open(start) };
+  else if (held !== null) yield* filesBelow(held, { path: start, paths });
+}
+
+/** Closes the directory. */
+async function* filesBelow(dir: HeldDirectory, { path, paths }: { path: string; paths: Paths }): AsyncGenerator<Found> {
+  try {
+    const entries = await readdir(dir.at(), { withFileTypes: true }).catch(() => []);
+    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      const found = join(path, entry.name);
+      if (entry.isFile()) yield { path: found, open: () => paths.openIn(dir, entry.name) };
+      const below = entry.isDirectory() && !skipped.has(entry.name) ? await paths.holdIn(dir, entry.name).catch(() => null) : null;
+      if (below !== null) yield* filesBelow(below, { path: found, paths });
+    }
+  } finally {
+    await dir.close();
   }
 }
 
-async function linesOf(path: string, { paths, limits }: ToolContext): Promise<string[] | null> {
-  const file = await paths.open(path).catch(() => null);
+async function linesOf(found: Found, { limits }: ToolContext): Promise<string[] | null> {
+  const file = await found.open().catch(() => null);
   if (file === null) return null;
   try {
     if ((await file.stat()).size > limits.tool_search_file_bytes_max) return null;

@@ -17,11 +17,13 @@ export const shell = defineTool({
   }),
   title: ({ command }) => command,
 
-  async preview({ command, timeout_ms }, { paths }) {
+  async preview({ command, timeout_ms }, { paths, sandbox }) {
+    await paths.mustStand();
     return {
-      text: `$ ${command}\n\nin ${paths.workdir}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}`,
+      text: `$ ${command}\n\nin ${paths.workdir}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}${sandbox === "off" ? "" : `\n${inSandbox[sandbox]}`}`,
       fileDigest: "",
-      pattern: { type: "command", command, directory: paths.workdir },
+      // What may be run confined may not for that be run as the owner.
+      pattern: { type: "command", command, directory: paths.workdir, ...(sandbox !== "off" && { sandbox }) },
     };
   },
 
@@ -52,6 +54,10 @@ export const shell = defineTool({
   },
 });
 
+const inSandbox = {
+  no_network: "in a sandbox without network, in which only this directory can be written",
+  network: "in a sandbox with network, in which only this directory can be written",
+};
 const gatherMs = 20;
 
 type Cause = "exit" | "timeout" | "abort";

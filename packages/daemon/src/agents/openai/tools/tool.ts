@@ -1,5 +1,6 @@
-import type { Limits, RulePattern, schemas } from "@sessiond/shared";
+import type { Limits, RulePattern, Sandbox, schemas } from "@sessiond/shared";
 import { z } from "zod";
+import { diskReason } from "../../../disk.ts";
 import type { MarkedChild } from "../../children.ts";
 import type { Paths } from "../paths.ts";
 
@@ -33,10 +34,12 @@ export interface Preview {
 export interface ToolContext {
   readonly paths: Paths;
   readonly limits: Limits;
+  /** In what commands run. */
+  readonly sandbox: Sandbox;
   readonly signal: AbortSignal;
   /** True when the answer was given to exactly this call on exactly this file. */
   isAsShown(fileDigest: string): boolean;
-  /** Start a shell command of this call, marked, in the workdir, with the scrubbed environment. */
+  /** Start a shell command of this call, marked, in the workdir and the sandbox, with the scrubbed environment. @throws ToolError when it may not be run */
   spawn(command: string): Promise<MarkedChild>;
 }
 
@@ -123,5 +126,7 @@ export function failureText(error: unknown): string {
     ENXIO: "That is not a regular file.",
     ENOSPC: "The disk is full.",
   };
-  return known[code] ?? `The tool failed: ${error instanceof Error ? error.message : String(error)}`;
+  // Without the path: it may go by a descriptor, which says nothing to anybody.
+  const said = error instanceof Error && code === "" ? error.message : diskReason(error);
+  return known[code] ?? `The tool failed: ${said}`;
 }

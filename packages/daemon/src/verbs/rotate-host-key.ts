@@ -1,0 +1,3 @@
+import type { Handler } from "./verb.ts";
+
+export const rotateHostKey: Handler<"rotate_host_key"> = async ({ daemon }) => ({ file: await daemon.rotateHostKey() });
