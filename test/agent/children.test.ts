@@ -1,5 +1,5 @@
 import childProcess, { spawn, type ChildProcess } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import fs, { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { nanoid } from "nanoid";
@@ -13,6 +13,7 @@ import {
   spawnMarked,
   type MarkedChild,
 } from "../../packages/daemon/src/agents/children.ts";
+import { sweep } from "../../packages/daemon/src/agents/process-table.ts";
 import { AgentDriver, tempDir, type DrivenTurn, type DriverOptions } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
 import { eventually } from "../support/eventually.ts";
@@ -160,6 +161,24 @@ test("B39 a first process that ends before anyone has looked at it leaves nobody
     expect(await nobodyWorksIn(child.workdir)).toBe(true);
   } finally {
     childProcess.spawn = original;
+    syncBuiltinESMExports();
+  }
+});
+
+test("B39 something that is gone when it is read may have left another, which the next listing shows", async () => {
+  const left = stranger("exec sleep 300");
+  const original = fs.readdirSync;
+  // No process has that number.
+  const listings = [[String(2 ** 30)]];
+  fs.readdirSync = ((...args: Parameters<typeof original>) => (args[0] === "/proc" && listings.shift()) || original(...args)) as typeof original;
+  syncBuiltinESMExports();
+  try {
+    const seen: number[] = [];
+    await sweep({ isOurs: ({ pid }) => pid === left.pid, visit: ({ pid }) => void seen.push(pid), until: performance.now() + 10_000 });
+    expect(seen).toEqual([left.pid]);
+    expect(listings).toEqual([]);
+  } finally {
+    fs.readdirSync = original;
     syncBuiltinESMExports();
   }
 });

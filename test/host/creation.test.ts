@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { removeRoot, startTestDaemon, type TestDaemon } from "../../packages/daemon/src/testing.ts";
@@ -189,6 +189,30 @@ test("B38 a next life that the disk refused begins when it is tried again, also 
     const { life_state } = await daemon.call("session_info", { session_id }, owner());
     if (life_state === "live") await daemon.call("stop", { session_id }, owner());
   });
+});
+
+test("B10 starts on a directory whose session is being made wait for it, and get that one", async () => {
+  const held = new TrappedDisk();
+  const slow = await startTestDaemon({ disk: held });
+  try {
+    const place = await makeWorkdir(slow);
+    const start = () => slow.call("start_or_get_for_workdir", { workdir: place, model: "practice" }, hostAuth(slow));
+    const first = held.hold("write", "journal");
+    const maker = start();
+    await first.reached;
+    const others = Array.from({ length: 20 }, start);
+    // They have looked up the directory themselves by then, and would make one each.
+    for (let looks = 0; looks < 100; looks++) await realpath(place);
+    first.release();
+    const { created, session } = await maker;
+    expect(created).toBe(true);
+    for (const other of await Promise.all(others)) expect(other).toMatchObject({ created: false, session: { session_id: session.session_id } });
+    expect(slow.host.list()).toHaveLength(1);
+  } finally {
+    held.mend();
+    await slow.stop(0);
+    await removeRoot(slow.root);
+  }
 });
 
 test("B40 a creation under way while the daemon drains is answered, and its session put to rest like the others", async () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import type { SessionInfo } from "@sessiond/shared";
-import { amount } from "../support/amount.ts";
+import { amount, shrinks } from "../support/amount.ts";
 import { endRigs, eventsOf, Rig } from "../support/session-rig.ts";
 import { type Before, beginning, codeOf, type Real, type Step, steps } from "./broker-commands.ts";
 import { BrokerModel, queueMax } from "./broker-model.ts";
@@ -112,6 +112,7 @@ test("B14 B16 B18 B19 B21 B22 B23 B26 B27 B28 B29 B44 clients in any order see w
       seed: seed + taken,
       numRuns: Math.max(1, Math.ceil((wanted - taken) / length)),
       interruptAfterTimeLimit: 400_000,
+      endOnFailure: !shrinks,
     });
   expect(taken).toBeGreaterThanOrEqual(wanted);
 });
