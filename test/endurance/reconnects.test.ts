@@ -8,7 +8,7 @@ import { MeasuredHome } from "../support/measured-home.ts";
 import { SeenFrames } from "../support/seen-frames.ts";
 
 /** The link is cut while the model speaks, over and over: everybody comes back by himself, and has every word once. */
-const reconnects = amount(10, 200, "SESSIOND_RECONNECTS");
+const reconnects = amount(5, 200, "SESSIOND_RECONNECTS");
 const words = 300;
 const said = Array.from({ length: words }, (_, n) => `${n + 1} `).join("");
 

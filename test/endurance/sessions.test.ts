@@ -7,7 +7,7 @@ import { endure, expectTidy, fillWindows, growthLine } from "../support/growth.t
 import { MeasuredHome } from "../support/measured-home.ts";
 
 /** Sessions by the thousand, each with a life of its own that ends; what stays of one is its entry in the registry. */
-const lives = amount(40, 2_000, "SESSIOND_LIVES");
+const lives = amount(24, 2_000, "SESSIOND_LIVES");
 const lanes = 4;
 /** As long as the daemon runs, a session that nobody uses costs this much memory. */
 const restingBytesMax = 2_048;

@@ -13,7 +13,7 @@ import { SeenFrames } from "../support/seen-frames.ts";
  * Many client processes at once, round after round, against a daemon that is not there, not any more or not for
  * long. Whatever became of it, one daemon serves them all, and each directory has one session.
  */
-const clients = amount(10, 64, "SESSIOND_HERD");
+const clients = amount(8, 64, "SESSIOND_HERD");
 const minutes = 60_000;
 
 let herd: Herd;
@@ -174,7 +174,7 @@ async function killed(at: (begun: number, before: number, first: Promise<void>) 
   await expectOne(before, [1, 2]);
 }
 
-const rounds = amount(8, 40, "SESSIOND_ROUNDS");
+const rounds = amount(4, 40, "SESSIOND_ROUNDS");
 test(
   `B10 B11 B41 ${clients} processes at once, over all that a daemon can leave or while it ends: one daemon, one session a directory, one \`created\`, and nobody gets an error`,
   { timeout: 10 * minutes },

@@ -11,7 +11,7 @@ import { seededChance } from "../support/chance.ts";
  * another whose question is open all the time, a third that runs a tool with a prompt waiting behind it.
  * SESSIOND_KILLS says how often; SESSIOND_SEED repeats the pauses of an earlier run.
  */
-const kills = amount(28, 300, "SESSIOND_KILLS");
+const kills = amount(20, 300, "SESSIOND_KILLS");
 const seed = Number(process.env["SESSIOND_SEED"] ?? Date.now() % 1_000_000);
 
 let home: DaemonHome | null = null;

@@ -3,12 +3,13 @@ import { existsSync, mkdirSync, statSync } from "node:fs";
 import { connect as dial, createServer } from "node:net";
 import { resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { amount } from "../support/amount.ts";
 import { DaemonHome, daemonFile } from "../support/daemon-home.ts";
 import { eventually } from "../support/eventually.ts";
 
 /** Connect-or-start with real processes: who wins, who leaves, and what a dead daemon leaves behind. */
 const client = resolve(import.meta.dirname, "../fixtures/client-process.mjs");
-const clients = 20;
+const clients = amount(10, 20);
 
 let home: DaemonHome;
 beforeEach(() => {
@@ -38,7 +39,7 @@ async function* linesOf(child: ChildProcess): AsyncGenerator<string> {
   }
 }
 
-/** Twenty processes, all loaded and waiting; then, in one step, all let go. */
+/** Processes, all loaded and waiting; then, in one step, all let go. */
 async function together(): Promise<Told[]> {
   const runners: Runner[] = Array.from({ length: clients }, () => {
     const child = spawn(process.execPath, [client, home.workdir, daemonFile], { env: home.env, stdio: ["pipe", "pipe", "inherit"] });
@@ -60,7 +61,7 @@ function expectOneOfAll(told: readonly Told[]): void {
   expect(new Set(told.map(({ session_id }) => session_id)).size).toBe(1);
 }
 
-test("B10 B41 twenty processes at once against no daemon: one daemon, one session, one `created`; the daemons that lost the race leave", async () => {
+test(`B10 B41 ${clients} processes at once against no daemon: one daemon, one session, one "created"; the daemons that lost the race leave`, async () => {
   const told = await together();
   expectOneOfAll(told);
   expect(told.filter(({ created }) => created === true)).toHaveLength(1);

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { installIdOf } from "../../packages/daemon/src/ids.ts";
+import { whole } from "../support/amount.ts";
 import { eventually } from "../support/eventually.ts";
 import { isAlive } from "../support/processes.ts";
 import { SeenFrames } from "../support/seen-frames.ts";
@@ -141,26 +142,30 @@ test("B39 B42 beside a running daemon --fix ends what earlier ones left, and non
   expect(await home.doctor("--fix")).toMatchObject(healthy);
 }, 240_000);
 
-test("B41 B42 a daemon that is there and answers nobody is named with its pid and how to wake or end it; --fix touches nothing, and a woken one is healthy", async () => {
-  inherit();
-  await goesOn();
-  const pid = await home.daemon();
-  process.kill(pid, "SIGSTOP");
-  try {
-    const found = await home.doctor("--fix");
-    expect(found.code).toBe(1);
-    const finding = one(found);
-    expect(finding).toMatchObject({
-      kind: "daemon_silent",
-      what: expect.stringContaining(`process ${pid} `),
-      mend: expect.stringContaining(`kill -CONT ${pid}`),
-    });
-    expect([isAlive(pid), existsSync(home.socket)]).toEqual([true, true]);
-  } finally {
-    process.kill(pid, "SIGCONT");
-  }
-  expect(await home.doctor()).toMatchObject(healthy);
-}, 240_000);
+test.runIf(whole)(
+  "B41 B42 a daemon that is there and answers nobody is named with its pid and how to wake or end it; --fix touches nothing, and a woken one is healthy",
+  async () => {
+    inherit();
+    await goesOn();
+    const pid = await home.daemon();
+    process.kill(pid, "SIGSTOP");
+    try {
+      const found = await home.doctor("--fix");
+      expect(found.code).toBe(1);
+      const finding = one(found);
+      expect(finding).toMatchObject({
+        kind: "daemon_silent",
+        what: expect.stringContaining(`process ${pid} `),
+        mend: expect.stringContaining(`kill -CONT ${pid}`),
+      });
+      expect([isAlive(pid), existsSync(home.socket)]).toEqual([true, true]);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    expect(await home.doctor()).toMatchObject(healthy);
+  },
+  240_000,
+);
 
 test("B41 B42 a socket is stale when nobody answers there and nobody holds the lock, however new it is; a lock that nobody holds is no finding", async () => {
   inherit();
