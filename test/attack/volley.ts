@@ -14,8 +14,8 @@ export interface Shot {
   readonly said: Said;
 }
 
-/** A row of the table of errors, `ok`, that there was nothing to answer, or that its credential ended and with it the connection. */
-export type Fate = ErrorCode | "ok" | "nothing asked" | "closed with its credential";
+/** A row of the table of errors, `ok`, that there was nothing to answer, or why its connection was closed. */
+export type Fate = ErrorCode | "ok" | "nothing asked" | "closed with its credential" | "turned out";
 
 export interface Jury {
   readonly callsMax: number;
@@ -41,7 +41,11 @@ interface Waiting {
 }
 
 const patienceMs = 60_000;
-const credentialEnded = 4001;
+const closings: ReadonlyMap<number | null, Fate> = new Map<number, Fate>([
+  [4001, "closed with its credential"],
+  // Over TCP, where more was refused within a millisecond than may be within the throttles' window.
+  [4029, "turned out"],
+]);
 
 export class Gunner {
   readonly #peer: RawPeer;
@@ -84,7 +88,8 @@ export class Gunner {
     await this.#peer.until(() => heard && this.#left === 0);
     clearTimeout(hurry);
     if (this.#wrong !== null) throw this.#wrong;
-    if (this.#peer.code === credentialEnded) return this.#buried();
+    const closing = closings.get(this.#peer.code);
+    if (closing !== undefined) return this.#buried(closing);
     if (this.#left > 0)
       throw new Error(`unanswered${this.#peer.isOver ? ` when its socket was closed with ${String(this.#peer.code)}` : ""}: ${this.#unanswered()}`);
     this.#stopStreams();
@@ -142,8 +147,8 @@ export class Gunner {
     this.#jury.fate(first.shot, fate);
   }
 
-  #buried(): void {
-    for (const { shot } of new Set([...this.#waiting.values()].flat())) this.#jury.fate(shot, "closed with its credential");
+  #buried(fate: Fate): void {
+    for (const { shot } of new Set([...this.#waiting.values()].flat())) this.#jury.fate(shot, fate);
     this.#waiting.clear();
     this.#left = 0;
   }

@@ -228,7 +228,7 @@ test(
     const help = await owner.run(cwd, "--help");
     const names = [...help.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = ""]) => name);
     const parts: Readonly<Record<string, readonly string[][]>> = {
-      key: [["create", "x", "--scope", "sessions:list", "--root", "."], ["ls"], ["rotate", "key_x"], ["revoke", "key_x"], ["rm", "key_x"]],
+      key: [["create", "x", "--scope", "sessions:list", "--root", "/srv"], ["ls"], ["rotate", "key_x"], ["revoke", "key_x"], ["rm", "key_x"]],
       token: [["mint"], ["list"], ["revoke", "tok_x"]],
       queue: [["list"], ["edit", "prm_x", "t"], ["withdraw", "prm_x"], ["release"]],
       rules: [["list"], ["forget", "rul_x"]],

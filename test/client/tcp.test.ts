@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { failure } from "../support/attached-seat.ts";
 import { selfSigned, type Certificate } from "../support/certificate.ts";
 import { FalseDaemon } from "../support/false-daemon.ts";
+import { spoiled } from "../support/spoiled.ts";
 
 /** What leaves this process over TCP, and to whom: seen by those who listen where a daemon is expected. */
 const hostKey = formatHostKey("h".repeat(43));
@@ -37,7 +38,7 @@ test("B2 B6 the host key never leaves over TCP: not where no API key is given, n
   await using peer = await FalseDaemon.listen();
   const { url } = peer;
   // As plain JavaScript may call it.
-  const wrong = [undefined, "", hostKey, token, `${apiKey.slice(0, -1)}x`, `${apiKey} `];
+  const wrong = [undefined, "", hostKey, token, spoiled(apiKey), `${apiKey} `];
   for (const key of wrong) {
     const error = await failure(connect({ url, apiKey: key as string }));
     expect([error.code, String(error.detail["reason"])]).toEqual(["unauthenticated", expect.stringContaining("API key")]);

@@ -7,6 +7,7 @@ import { FakeClock } from "../support/fake-clock.ts";
 import { hold, hostAuth, makeWorkdir, seatSecretOf } from "../support/gate-world.ts";
 import { Guesser, type Told } from "../support/guesser.ts";
 import { plainRequest, valueOf } from "../support/plain-http.ts";
+import { spoiled } from "../support/spoiled.ts";
 
 /** Throttles as whoever stands outside meets them: real sockets, many connections, several addresses of this machine. */
 const perPeer = "failed_credentials_per_peer_per_minute_max";
@@ -84,7 +85,7 @@ describe("on the unix socket", () => {
     const { session_id, token } = await begin();
     const [owner, holder] = [await guesser(), await guesser()];
     const floods = await Promise.all(Array.from({ length: amount(4, 8) }, () => guesser()));
-    const wrongKey = { auth: { host_key: `${daemon.hostKey.slice(0, -1)}x` } };
+    const wrongKey = { auth: { host_key: spoiled(daemon.hostKey) } };
     for (let round = 0; round < amount(2, 5); round++) {
       for (const flood of floods) {
         flood.say("session_info", wrongTokenOf(session_id), 128, 64);

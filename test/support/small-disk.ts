@@ -59,7 +59,12 @@ export class SmallDisk {
 /** From here on nothing new is opened for writing in a directory; what is open already writes on. @returns undoes it */
 export function readOnly(path: string): () => void {
   run("mount", "--bind", path, path);
-  run("mount", "-o", "remount,bind,ro", path);
+  // Busy, while somebody who came in between has a file open for writing.
+  for (let tries = 0; spawnSync("mount", ["-o", "remount,bind,ro", path]).status !== 0; tries++) {
+    if (tries < 200) continue;
+    run("umount", "--lazy", path);
+    throw new Error(`${path} cannot be made read-only`);
+  }
   return () => run("umount", "--lazy", path);
 }
 
