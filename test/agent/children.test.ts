@@ -14,8 +14,9 @@ import {
   type MarkedChild,
 } from "../../packages/daemon/src/agents/children.ts";
 import { sweep } from "../../packages/daemon/src/agents/process-table.ts";
-import { AgentDriver, tempDir, type DrivenTurn, type DriverOptions } from "../support/agent-driver.ts";
+import { AgentDriver, tempDir, type DriverOptions } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
+import { leftWhenEnded, ways } from "../support/call-ends.ts";
 import { eventually } from "../support/eventually.ts";
 import { endWorkers, hard, hardNames, isUp, nobodyWorksIn, prepare, workersIn, type HardName } from "../support/hard-children.ts";
 import { isAlive } from "../support/processes.ts";
@@ -72,31 +73,14 @@ function endGroup({ pid }: ChildProcess): void {
 const hangGuardMs = 120_000;
 const some: readonly HardName[] = ["ignores TERM", "forks for ever in groups of their own", "execs for ever", "clears its environment", "is stopped"];
 const names = whole ? hardNames : some;
-const ways: Record<string, (driver: AgentDriver, turn: DrivenTurn) => Promise<unknown>> = {
-  "an interrupt": async (_driver, turn) => (turn.interrupt(), turn.ended),
-  "the time limit": (_driver, turn) => turn.ended,
-  "closing the agent": async (driver, turn) => (await driver.agent.close(), turn.ended),
-};
+const commands = Object.fromEntries(names.map((name) => [name, hard(name).command]));
 let ended = 0;
 
-for (const [way, end] of Object.entries(ways))
+for (const way of Object.keys(ways))
   test(
     `B39 ${way} ends every tool and all that it started, in ${names.length} kinds of unwillingness`,
     async () => {
-      const limits = { kill_wait_ms: 300, ...(way === "the time limit" && { shell_ms_max: 4_000 }) };
-      const players = names.map((name) => {
-        const driver = driverOf({ limits });
-        return { name, driver, turn: driver.prompt(`run ${hard(name).command}`) };
-      });
-      await Promise.all(players.map(({ name, driver, turn }) => Promise.race([runs(driver.workdir, `what ${name}`), turn.ended])));
-      const left = await Promise.all(
-        players.map(async ({ name, driver, turn }) => {
-          await end(driver, turn);
-          expect(turn.results).toMatchObject([{ status: "failed", result: expect.stringMatching(/\[ended: (interrupted|it ran longer than 4000 ms)\]$/) }]);
-          return (await nobodyWorksIn(driver.workdir)) ? [] : [name];
-        }),
-      );
-      expect(left.flat()).toEqual([]);
+      expect(await leftWhenEnded(way, commands, driverOf)).toEqual([]);
       ended += names.length;
     },
     hangGuardMs,

@@ -5,8 +5,9 @@ import { reapOrphans, spawnMarked, type MarkedChild } from "../../packages/daemo
 import { HeldDirectory } from "../../packages/daemon/src/agents/openai/held-directory.ts";
 import { SandboxMaker } from "../../packages/daemon/src/agents/openai/sandbox.ts";
 import { systemProgramDirs } from "../../packages/daemon/src/system-program.ts";
-import { AgentDriver, type DrivenTurn, type DriverOptions } from "../support/agent-driver.ts";
+import { AgentDriver, type DriverOptions } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
+import { leftWhenEnded, ways } from "../support/call-ends.ts";
 import { eventually } from "../support/eventually.ts";
 import { isAlive } from "../support/processes.ts";
 import { endWorkers, hard, hardNames, isUp, nobodyWorksIn, prepare, type HardName } from "../support/hard-children.ts";
@@ -38,32 +39,14 @@ const kinds: Readonly<Record<string, string>> = {
 const driverOf = (options: DriverOptions = {}): AgentDriver =>
   new AgentDriver({ workdir: workdir(), sandbox: "no_network", ...options, mark: (call) => `${ins}.boot.${call}` });
 
-const ways: Record<string, (driver: AgentDriver, turn: DrivenTurn) => Promise<unknown>> = {
-  "an interrupt": async (_driver, turn) => (turn.interrupt(), turn.ended),
-  "the time limit": (_driver, turn) => turn.ended,
-  "closing the agent": async (driver, turn) => (await driver.agent.close(), turn.ended),
-};
 let ended = 0;
 
-for (const [way, end] of Object.entries(ways))
+for (const way of Object.keys(ways))
   anywhere.skipIf(!bubblewrapWorks || (!whole && way !== "an interrupt"))(
     `B39 ${way} ends all that is in a sandbox, in ${Object.keys(kinds).length} kinds of unwillingness`,
     async () => {
-      const limits = { kill_wait_ms: 300, ...(way === "the time limit" && { shell_ms_max: 4_000 }) };
-      const players = Object.entries(kinds).map(([name, command]) => {
-        const driver = driverOf({ limits });
-        return { name, driver, turn: driver.prompt(`run ${command}`) };
-      });
-      await Promise.all(players.map(({ name, driver, turn }) => Promise.race([eventually(`what ${name} is up`, () => isUp(driver.workdir)), turn.ended])));
-      const left = await Promise.all(
-        players.map(async ({ name, driver, turn }) => {
-          await end(driver, turn);
-          expect(turn.results).toMatchObject([{ status: "failed", result: expect.stringMatching(/\[ended: (interrupted|it ran longer than 4000 ms)\]$/) }]);
-          return (await nobodyWorksIn(driver.workdir)) ? [] : [name];
-        }),
-      );
-      expect(left.flat()).toEqual([]);
-      ended += players.length;
+      expect(await leftWhenEnded(way, kinds, driverOf)).toEqual([]);
+      ended += Object.keys(kinds).length;
     },
   );
 

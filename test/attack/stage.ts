@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { Host } from "@sessiond/client";
 import { formatToken, verbs, type LimitName } from "@sessiond/shared";
 import { DaemonHome } from "../support/daemon-home.ts";
@@ -45,11 +45,7 @@ export class Stage extends DaemonHome {
 
   /** Starts the daemon, measured, and sets the scene. @returns the owner's client */
   async begin(): Promise<Host> {
-    const own = { ...this.env };
-    this.env["NODE_OPTIONS"] = `--import=${resolve(import.meta.dirname, "../fixtures/measured.mjs")}`;
-    this.env["MEASURE_INTO"] = join(this.root, "measured");
-    this.pid = (await this.startByHand()).pid ?? 0;
-    for (const name of Object.keys(this.env)) if (own[name] === undefined) delete this.env[name];
+    this.pid = (await this.startMeasured()).pid ?? 0;
     this.#host = await this.connect({ autoStart: false });
     this.bootId = this.#host.hello?.boot_id ?? "";
     await this.refresh();

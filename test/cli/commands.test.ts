@@ -2,16 +2,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { CommandHouse } from "../support/command.ts";
+import { CommandHouse, jsonLines } from "../support/command.ts";
 
 const house = new CommandHouse();
 afterAll(() => house.close());
 
-const parsed = (text: string): Record<string, unknown>[] =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 const text = expect.any(String) as string;
 
 test("commands that only look start no daemon: wait, watch, info and agents end with 4", async () => {
@@ -62,7 +57,7 @@ test("B28 wait: idle, a question, the end of a life; 7 when it does not come, an
   expect([late.code, late.stderr]).toEqual([7, "sessiond: Not idle within 100 ms; it is thinking. Nothing was changed.\n"]);
   const asked = await house.run(cwd, "wait", "approval", "--timeout", "20s");
   expect([asked.code, asked.stdout]).toEqual([0, expect.stringMatching(/^approval apr_\w+ shell\n$/) as string]);
-  expect(parsed((await house.run(cwd, "wait", "approval", "--json")).stdout)).toMatchObject([
+  expect(jsonLines((await house.run(cwd, "wait", "approval", "--json")).stdout)).toMatchObject([
     { status: "awaiting_approval", approvals: [{ tool: "shell", asked_at: expect.any(Number) as number }] },
   ]);
   const [, , , id = ""] = /(approval) (?:(apr)_)(\w+)/.exec(asked.stdout) ?? [];
@@ -92,11 +87,11 @@ test("watch: first what there is, then a line an event without what was said, un
   expect([shown.code, told.code, elsewhere.code]).toEqual([0, 0, 0]);
   expect(shown.stdout).toMatch(/^\d\d:\d\d:\d\d {2}ses_\w{8} {2}write asks \(apr_\w+\)/m);
   expect(shown.stdout).toMatch(/ {2}edit .*made\.txt/);
-  const events = parsed(told.stdout);
+  const events = jsonLines(told.stdout);
   expect(events[0]).toMatchObject({ type: "list", sessions: [{ workdir: cwd }] });
   const types = events.slice(1).map((event) => (event as { frame: { event: { type: string } } }).frame.event.type);
   expect(new Set(types)).toEqual(new Set(["driver_changed", "status_changed", "approval_pending", "approval_closed", "file_touched", "session_configured"]));
-  expect(parsed(elsewhere.stdout)).toEqual([{ type: "list", sessions: [] }]);
+  expect(jsonLines(elsewhere.stdout)).toEqual([{ type: "list", sessions: [] }]);
   expect(`${shown.stdout}${told.stdout}`).not.toMatch(/a-word-said|a-line-written/);
 });
 
@@ -107,7 +102,7 @@ test("B19 send: --reject leaves nothing behind while a turn runs, --steer joins 
   expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining("A turn is running") as string]);
   const steered = await house.run(cwd, "run", "--steer", "--json", "say steered");
   expect(steered.code).toBe(0);
-  expect(parsed(steered.stdout).at(-1)).toMatchObject({ type: "result", stop_reason: "end_turn", text: expect.stringContaining("steered") as string });
+  expect(jsonLines(steered.stdout).at(-1)).toMatchObject({ type: "result", stop_reason: "end_turn", text: expect.stringContaining("steered") as string });
   await house.run(cwd, "send", "wait 60000");
   expect((await house.run(cwd, "send", "say later")).stdout).toMatch(/^queued prm_/);
   expect((await house.run(cwd, "send", "--json", "--interrupt", "say first")).stdout).toContain('"became":"queued"');
@@ -147,7 +142,7 @@ test("B29 an answer with a scope is remembered, listed, and asked again once it 
   expect(again.code).toBe(0);
   const { stdout: listed } = await house.run(cwd, "rules", "list");
   expect(listed).toMatch(/^RULE .*\nrul_\w{8} {2}this session .* ago {2}.*allow shell: echo x >> ran\.txt, in /);
-  expect(parsed((await house.run(cwd, "rules", "list", "--json")).stdout)).toMatchObject([
+  expect(jsonLines((await house.run(cwd, "rules", "list", "--json")).stdout)).toMatchObject([
     { effect: "allow", scope: "session", pattern: { command: "echo x >> ran.txt" } },
   ]);
   const id = /rul_\w+/.exec(listed)?.[0] ?? "";
@@ -169,7 +164,7 @@ test("set prints the values there are then, ls and info show them; title and pol
   );
   expect((await house.run(cwd, "ls")).stdout).toContain(`★ ${cwd}  “the parser”`);
   const { stdout } = await house.run(cwd, "set", "--no-title", "--unstar", "--policy", "hold", "--json");
-  expect(parsed(stdout)).toEqual([{ session_id: text, title: null, starred: false, model: "practice", policy: { type: "hold" } }]);
+  expect(jsonLines(stdout)).toEqual([{ session_id: text, title: null, starred: false, model: "practice", policy: { type: "hold" } }]);
 });
 
 test("B28 a question under reject_after shows from outside how long it still has, and is refused when that has passed", async () => {
@@ -212,10 +207,10 @@ test("note, info and agents: what was left is shown, everything is there, and as
   ])
     expect(stdout).toMatch(new RegExp(`^${name} +\\S`, "m"));
   expect(stdout).toMatch(/^files +made\.txt, .* ago$/m);
-  expect(parsed((await house.run(cwd, "info", "--json")).stdout)).toMatchObject([
+  expect(jsonLines((await house.run(cwd, "info", "--json")).stdout)).toMatchObject([
     { workdir: cwd, turns: 1, files: [{ path: "made.txt" }], usage: { input_tokens: expect.any(Number) as number } },
   ]);
-  expect(parsed((await house.run(cwd, "agents", "--json")).stdout)).toMatchObject([{ name: "openai", default_model: "practice" }]);
+  expect(jsonLines((await house.run(cwd, "agents", "--json")).stdout)).toMatchObject([{ name: "openai", default_model: "practice" }]);
   expect((await house.run(cwd, "agents")).stdout).toMatch(/^AGENT .*\nopenai +practice/);
 });
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { formatToken } from "@sessiond/shared";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { whole } from "../support/amount.ts";
-import { CommandHouse, type Outcome } from "../support/command.ts";
+import { CommandHouse, jsonLines, type Outcome } from "../support/command.ts";
 import { FalseDaemon } from "../support/false-daemon.ts";
 
 // Each command is a process; a busy machine takes a second for one.
@@ -25,11 +25,6 @@ afterAll(async () => {
 });
 
 const file = (name: string): string => join(away.root, name);
-const parsed = (text: string): Record<string, unknown>[] =>
-  text
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 const scopes = ["sessions:start", "sessions:list", "sessions:watch", "sessions:stop", "tokens:mint"].flatMap((scope) => ["--scope", scope]);
 const create = (name: string, out: string, ...more: readonly string[]): Promise<Outcome> =>
   owner.run(owner.root, "key", "create", name, ...scopes, "--root", project, "--out", file(out), ...more);
@@ -50,11 +45,11 @@ test("B2 key create prints the key alone on stdout, or writes it into a new file
   const again = await create("phone", "phone.key");
   expect([again.code, again.stderr]).toEqual([2, expect.stringContaining("exists already") as string]);
   const json = await owner.run(owner.root, "key", "create", "j", "--scope", "sessions:list", "--root", project, "--json");
-  expect(parsed(json.stdout)).toMatchObject([
+  expect(jsonLines(json.stdout)).toMatchObject([
     { key: expect.stringMatching(/^ssdk_key_/) as string, record: { name: "j", scopes: ["sessions:list"], roots: [project] } },
   ]);
   const listed = await owner.run(owner.root, "key", "ls", "--json");
-  expect(parsed(listed.stdout)).toMatchObject([{ name: "spare" }, { name: "ci" }, { name: "phone" }, { name: "j" }]);
+  expect(jsonLines(listed.stdout)).toMatchObject([{ name: "spare" }, { name: "ci" }, { name: "phone" }, { name: "j" }]);
   const table = await owner.run(owner.root, "key", "ls");
   expect(table.stdout).toMatch(
     /^KEY +STATE +USED +NAME +SCOPES +ROOTS\nkey_\w{8} +live [^\n]+\nkey_\w{8} +ends in 29 d 23 h +never +ci +sessions:list +\S+\/project\n/,

@@ -2,16 +2,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { CommandHouse } from "../support/command.ts";
+import { CommandHouse, jsonLines } from "../support/command.ts";
 
 const house = new CommandHouse();
 afterAll(() => house.close());
-
-const lines = (text: string): Record<string, unknown>[] =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 test("every command's help has an example, and fits 80 columns", async () => {
   const top = await house.run(house.root, "--help");
@@ -50,19 +44,19 @@ test("every command's help has an example, and fits 80 columns", async () => {
 test("run --json prints a snapshot, then frames, then one result, each a line; ls, status, send, queue and token list too", async () => {
   const cwd = house.workdir("a");
   const run = await house.run(cwd, "run", "--json", "list then say done");
-  const events = lines(run.stdout);
+  const events = jsonLines(run.stdout);
   expect(events[0]).toMatchObject({ type: "snapshot", state: { workdir: cwd } });
   expect(new Set(events.slice(1, -1).map(({ type }) => type))).toEqual(new Set(["frame"]));
   expect(events.at(-1)).toMatchObject({ type: "result", stop_reason: "end_turn", exit_code: 0, text: expect.stringContaining("done") as string });
-  const failed = lines((await house.run(cwd, "run", "--json", "fail")).stdout).at(-1);
+  const failed = jsonLines((await house.run(cwd, "run", "--json", "fail")).stdout).at(-1);
   expect(failed).toMatchObject({ type: "result", stop_reason: "failed", exit_code: 1, error: { code: expect.any(String) as string } });
-  expect(lines((await house.run(cwd, "send", "--json", "wait 60000")).stdout)).toMatchObject([{ became: "started" }]);
-  expect(lines((await house.run(cwd, "send", "--json", "say 2")).stdout)).toMatchObject([{ became: "queued" }]);
-  expect(lines((await house.run(cwd, "queue", "list", "--json")).stdout)).toMatchObject([{ held: false }]);
+  expect(jsonLines((await house.run(cwd, "send", "--json", "wait 60000")).stdout)).toMatchObject([{ became: "started" }]);
+  expect(jsonLines((await house.run(cwd, "send", "--json", "say 2")).stdout)).toMatchObject([{ became: "queued" }]);
+  expect(jsonLines((await house.run(cwd, "queue", "list", "--json")).stdout)).toMatchObject([{ held: false }]);
   await house.run(cwd, "interrupt");
-  expect(lines((await house.run(cwd, "queue", "list", "--json")).stdout)).toMatchObject([{ held: true }]);
-  expect(lines((await house.run(cwd, "ls", "--json")).stdout)).toMatchObject([{ workdir: cwd, stable: true }]);
-  expect(lines((await house.run(cwd, "status", "--json")).stdout)).toMatchObject([{ sessions: { live: 1 } }]);
+  expect(jsonLines((await house.run(cwd, "queue", "list", "--json")).stdout)).toMatchObject([{ held: true }]);
+  expect(jsonLines((await house.run(cwd, "ls", "--json")).stdout)).toMatchObject([{ workdir: cwd, stable: true }]);
+  expect(jsonLines((await house.run(cwd, "status", "--json")).stdout)).toMatchObject([{ sessions: { live: 1 } }]);
 });
 
 test("B25 what a model or a tool says gives no orders to the terminal", async () => {
@@ -83,7 +77,7 @@ test("a reader that has enough is no failure: the command goes quietly and leave
   await new Promise((resolve) => shell.once("close", resolve));
   expect(out).toBe("1 2 3 0\n");
   expect(readFileSync(join(cwd, "err"), "utf8")).toBe("");
-  const [listing] = lines((await house.run(cwd, "ls", "--json")).stdout).filter(({ workdir }) => workdir === cwd);
+  const [listing] = jsonLines((await house.run(cwd, "ls", "--json")).stdout).filter(({ workdir }) => workdir === cwd);
   expect(listing).toMatchObject({ seats: 0 });
 });
 

@@ -1,21 +1,15 @@
 /** What the command says stays plain: JSON without orders to a terminal, no false news at the end, no bug where none is. */
 import { afterAll, expect, test } from "vitest";
-import { CommandHouse } from "../support/command.ts";
+import { CommandHouse, jsonLines } from "../support/command.ts";
 
 const house = new CommandHouse();
 afterAll(() => house.close());
-
-const lines = (text: string): Record<string, unknown>[] =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
 
 test("B25 JSON gives a terminal no orders either, and says the same", { timeout: 120_000 }, async () => {
   const hostile = "\u009b2J \u202egnp \u{e0041} \u007f";
   const { stdout } = await house.run(house.workdir("json"), "run", "--json", `say ${hostile}`);
   expect(stdout).not.toMatch(/[^\n\P{C}]/u);
-  expect(lines(stdout).at(-1)).toMatchObject({ type: "result", text: hostile });
+  expect(jsonLines(stdout).at(-1)).toMatchObject({ type: "result", text: hostile });
 });
 
 test("who leaves a view with Ctrl-C is not told that the session is stopped", { timeout: 120_000 }, async () => {

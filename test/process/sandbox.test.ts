@@ -61,6 +61,19 @@ async function told(one: Opened, command: string): Promise<string> {
   return one.seat.state.messages.findLast((message) => message.type === "tool")?.text ?? "";
 }
 
+/** A session for each kind of command, in which it runs. */
+async function allUp(host: Host, sandbox: "no_network" | "network"): Promise<(Opened & { name: string })[]> {
+  const all = await Promise.all(
+    Object.entries(kinds).map(async ([name, command], index) => {
+      const one = await opened(host, `w${index}`, sandbox);
+      await begin(one, command);
+      return { ...one, name };
+    }),
+  );
+  await Promise.all(all.map(({ name, workdir }) => eventually(`what ${name} is up`, () => isUp(workdir))));
+  return all;
+}
+
 async function stillThere(all: readonly (Opened & { name: string })[]): Promise<string[]> {
   return (await Promise.all(all.map(async ({ name, workdir }) => ((await nobodyWorksIn(workdir)) ? [] : [name])))).flat();
 }
@@ -68,14 +81,7 @@ async function stillThere(all: readonly (Opened & { name: string })[]): Promise<
 test("B39 when the daemon is killed everything in its sandboxes dies with it, whatever it does, before any next start", async () => {
   await home.startByHand();
   const host = await home.connect({ autoStart: false });
-  const all = await Promise.all(
-    Object.entries(kinds).map(async ([name, command], index) => {
-      const one = await opened(host, `w${index}`, "no_network");
-      await begin(one, command);
-      return { ...one, name };
-    }),
-  );
-  await Promise.all(all.map(({ name, workdir }) => eventually(`what ${name} is up`, () => isUp(workdir))));
+  const all = await allUp(host, "no_network");
   expect(await stillThere(all)).toEqual(all.map(({ name }) => name));
   await host.close();
   await home.kill(await home.daemon());
@@ -90,14 +96,7 @@ test("B39 when the daemon is killed everything in its sandboxes dies with it, wh
 anywhere.skipIf(!bubblewrapWorks || !whole)("B39 shut_down leaves nothing of a sandbox, and is not held up by one", async () => {
   await home.startByHand();
   const host = await home.connect({ autoStart: false });
-  const all = await Promise.all(
-    Object.entries(kinds).map(async ([name, command], index) => {
-      const one = await opened(host, `w${index}`, "network");
-      await begin(one, command);
-      return { ...one, name };
-    }),
-  );
-  await Promise.all(all.map(({ name, workdir }) => eventually(`what ${name} is up`, () => isUp(workdir))));
+  const all = await allUp(host, "network");
   await home.gone((await host.shutDown({ waitMs: 0 })).pid);
   expect(await stillThere(all)).toEqual([]);
   expect(home.logged("unexpected").concat(home.logged("uncaught"))).toEqual([]);

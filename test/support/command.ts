@@ -105,3 +105,10 @@ export class CommandHouse {
     rmSync(this.root, { recursive: true, force: true });
   }
 }
+
+/** What `--json` prints: an object a line. */
+export const jsonLines = (text: string): Record<string, unknown>[] =>
+  text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);

@@ -70,6 +70,17 @@ export class DaemonHome {
     return child;
   }
 
+  /** Likewise, and it tells what it holds at each SIGUSR2 (test/fixtures/measured.mjs). What preloads it is not for its clients. */
+  async startMeasured(): Promise<ChildProcess> {
+    const measured = { NODE_OPTIONS: `--import=${resolve(import.meta.dirname, "../fixtures/measured.mjs")}`, MEASURE_INTO: join(this.root, "measured") };
+    Object.assign(this.env, measured);
+    try {
+      return await this.startByHand();
+    } finally {
+      for (const name of Object.keys(measured)) delete this.env[name];
+    }
+  }
+
   /** A client of this home; starts a daemon unless told otherwise. Closed with the home. */
   async connect(options: ConnectOptions = {}): Promise<Host> {
     const host = await connect({ env: this.env, bin: daemonFile, ...options });

@@ -15,6 +15,7 @@ interface Line {
 
 const presence = /^(seat_|driver_)/;
 const chunk = /_chunk$/;
+const newline = 10;
 
 export class JournalReading {
   /** What the frames read so far fold to. */
@@ -31,7 +32,8 @@ export class JournalReading {
   callsBegun = 0;
   readonly #directory: string;
   readonly #ends = new Map<string, string>();
-  #at = { after: 0, offset: 0 };
+  /** The segment that is read, held open: what compaction puts in its place has other lines at these offsets. */
+  #at: { readonly after: number; offset: number; readonly file: number | null } = { after: 0, offset: 0, file: null };
 
   constructor(directory: string, sessionId: string) {
     this.#directory = directory;
@@ -47,11 +49,21 @@ export class JournalReading {
     for (const after of this.#segments()) {
       if (after < this.#at.after) continue;
       // One whose head was never finished is removed by the next start, and the one before it goes on.
-      if (after > this.#at.after && linesOf(this.#path(after), 0).text === "") break;
-      if (after > this.#at.after) this.#at = { after, offset: 0 };
+      if (after > this.#at.after && !this.#begins(after)) break;
+      if (after > this.#at.after || this.#at.file === null) this.#open(after);
       this.#readOn();
     }
     return this;
+  }
+
+  /** The last one goes with the test's process. */
+  #open(after: number): void {
+    if (this.#at.file !== null) closeSync(this.#at.file);
+    this.#at = { after, offset: 0, file: openSync(this.#path(after), "r") };
+  }
+
+  #begins(after: number): boolean {
+    return readFileSync(this.#path(after)).includes(newline);
   }
 
   /** What compaction has left is what was there: kept lines byte for byte, nothing but presence and pieces of texts gone. */
@@ -80,7 +92,8 @@ export class JournalReading {
   }
 
   #readOn(): void {
-    const { text, offset } = linesOf(this.#path(this.#at.after), this.#at.offset);
+    if (this.#at.file === null) return;
+    const { text, offset } = linesOf(this.#at.file, this.#at.offset);
     if (this.#at.offset === 0 && text.startsWith(`{"after":${this.#at.after},"compacted"`)) throw new Error("a segment was compacted before it was read");
     this.#at.offset = offset;
     for (const line of text.split("\n").slice(0, -1)) this.#line(line);
@@ -148,14 +161,9 @@ export class JournalReading {
 }
 
 /** Whole lines behind an offset. */
-function linesOf(path: string, from: number): { text: string; offset: number } {
-  const file = openSync(path, "r");
-  try {
-    const bytes = Buffer.alloc(Math.max(0, fstatSync(file).size - from));
-    const read = readSync(file, bytes, 0, bytes.length, from);
-    const end = bytes.subarray(0, read).lastIndexOf(10) + 1;
-    return { text: bytes.toString("utf8", 0, end), offset: from + end };
-  } finally {
-    closeSync(file);
-  }
+function linesOf(file: number, from: number): { text: string; offset: number } {
+  const bytes = Buffer.alloc(Math.max(0, fstatSync(file).size - from));
+  const read = readSync(file, bytes, 0, bytes.length, from);
+  const end = bytes.subarray(0, read).lastIndexOf(newline) + 1;
+  return { text: bytes.toString("utf8", 0, end), offset: from + end };
 }

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { Host } from "@sessiond/client";
 import type { LimitName } from "@sessiond/shared";
 import type { Figures } from "../fixtures/measured.mjs";
@@ -22,12 +22,7 @@ export class PeersHome extends DaemonHome {
   }
 
   async begin(): Promise<Host> {
-    const own = { ...this.env };
-    this.env["NODE_OPTIONS"] = `--import=${resolve(import.meta.dirname, "../fixtures/measured.mjs")}`;
-    this.env["MEASURE_INTO"] = join(this.root, "measured");
-    this.pid = (await this.startByHand()).pid ?? 0;
-    // What preloads the daemon is not for its clients.
-    for (const name of Object.keys(this.env)) if (own[name] === undefined) delete this.env[name];
+    this.pid = (await this.startMeasured()).pid ?? 0;
     this.#host = await this.connect({ autoStart: false });
     return this.#host;
   }

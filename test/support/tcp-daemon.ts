@@ -2,7 +2,8 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { connect as dial, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as dialSecurely } from "node:tls";
-import { startTestDaemon, testRoot, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
+import { afterEach, expect } from "vitest";
+import { removeRoot, startTestDaemon, testRoot, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import type { Certificate } from "./certificate.ts";
 import { hostAuth } from "./gate-world.ts";
 
@@ -43,6 +44,23 @@ export async function startTcpDaemon(options: TcpOptions = {}): Promise<TcpDaemo
   const { tcp } = await daemon.call("daemon_status", {}, hostAuth(daemon));
   if (tcp === null) throw new Error("no TCP door");
   return { ...daemon, tcp };
+}
+
+/** Starts such daemons for the tests of a file; each is stopped after its test, and no bug was met. */
+export function tcpDaemons(): (options?: TcpOptions) => Promise<TcpDaemon> {
+  const open: TcpDaemon[] = [];
+  afterEach(async () => {
+    for (const daemon of open.splice(0)) {
+      expect(daemon.bugs).toEqual([]);
+      await daemon.stop(0);
+      await removeRoot(daemon.root);
+    }
+  });
+  return async (options) => {
+    const daemon = await startTcpDaemon(options);
+    open.push(daemon);
+    return daemon;
+  };
 }
 
 export interface Heard {

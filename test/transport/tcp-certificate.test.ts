@@ -2,28 +2,16 @@ import { chmodSync, existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect as dialSecurely, type PeerCertificate, type SecureVersion } from "node:tls";
 import { SessiondError } from "@sessiond/shared";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { systemClock } from "../../packages/daemon/src/clock.ts";
-import { removeRoot, startTestDaemon } from "../../packages/daemon/src/testing.ts";
+import { startTestDaemon } from "../../packages/daemon/src/testing.ts";
 import { selfSigned } from "../support/certificate.ts";
 import { eventually } from "../support/eventually.ts";
 import { hostAuth } from "../support/gate-world.ts";
-import { configured, pairFiles, request, say, startTcpDaemon, upgradeLines, way, writePair, type TcpDaemon, type TcpOptions } from "../support/tcp-daemon.ts";
+import { configured, pairFiles, request, say, tcpDaemons, upgradeLines, way, writePair, type TcpDaemon } from "../support/tcp-daemon.ts";
 
 /** TLS of the TCP door: the pair that is there when it starts, and the one that takes its place. */
-const open: TcpDaemon[] = [];
-const begin = async (options: TcpOptions): Promise<TcpDaemon> => {
-  const daemon = await startTcpDaemon(options);
-  open.push(daemon);
-  return daemon;
-};
-afterEach(async () => {
-  for (const daemon of open.splice(0)) {
-    expect(daemon.bugs).toEqual([]);
-    await daemon.stop(0);
-    await removeRoot(daemon.root);
-  }
-});
+const begin = tcpDaemons();
 
 const [first, second] = [selfSigned("IP:127.0.0.1", "DNS:box.example"), selfSigned("IP:127.0.0.1", "DNS:box.example")];
 const onBox = 'listen = "127.0.0.1:0"\nhosts = ["box.example:9443"]\norigins = ["https://app.example"]';

@@ -1,23 +1,10 @@
 import { verbs } from "@sessiond/shared";
-import { afterEach, expect, test } from "vitest";
-import { removeRoot } from "../../packages/daemon/src/testing.ts";
+import { expect, test } from "vitest";
 import { hostAuth } from "../support/gate-world.ts";
-import { request, say, startTcpDaemon, upgradeLines, way, type TcpDaemon, type TcpOptions } from "../support/tcp-daemon.ts";
+import { request, say, tcpDaemons, upgradeLines, way, type TcpDaemon } from "../support/tcp-daemon.ts";
 
 /** Who may speak to the TCP door at all: by the name it is called, and the page that it says it comes from. Before any credential. */
-const open: TcpDaemon[] = [];
-const begin = async (options?: TcpOptions): Promise<TcpDaemon> => {
-  const daemon = await startTcpDaemon(options);
-  open.push(daemon);
-  return daemon;
-};
-afterEach(async () => {
-  for (const daemon of open.splice(0)) {
-    expect(daemon.bugs).toEqual([]);
-    await daemon.stop(0);
-    await removeRoot(daemon.root);
-  }
-});
+const begin = tcpDaemons();
 
 type Headers = readonly string[];
 /** A page and a WebSocket asked for with these headers: both statuses. */
