@@ -67,7 +67,7 @@ function verbsPage(shared) {
   const parts = [
     "# Verbs, events, errors, limits",
     `<!-- Derived by \`npm run docs\` from packages/shared/src; changes made here are lost. -->`,
-    `Protocol ${protocol.min === protocol.max ? protocol.min : `${protocol.min} to ${protocol.max}`}. A field with \`?\` may be left out. Names like *sessionInfo* are explained under [Shapes](#shapes). Besides its own fields each call carries \`auth: {host_key?, token?, seat_secret?}\`.`,
+    `Protocol ${protocol.min === protocol.max ? protocol.min : `${protocol.min} to ${protocol.max}`}. A field with \`?\` may be left out. Names like *sessionInfo* are explained under [Shapes](#shapes). Besides its own fields each call carries \`auth: {host_key?, api_key?, token?, seat_secret?}\`.`,
     "## Verbs",
     shortTable(shared),
     `Any verb can throw ${codes(commonErrors)}.`,

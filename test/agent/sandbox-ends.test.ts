@@ -80,11 +80,12 @@ test("B39 a sandbox dies with whoever started it, and all that is in it", async 
   const maker = new SandboxMaker({ childEnv: env, home: "/root", forbiddenDirs: [], programDirs: systemProgramDirs });
   const held = await HeldDirectory.open(directory);
   const { words, descriptors } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: `${ins}.boot.call` });
-  const starts = `require("node:child_process").spawn(process.argv[1], process.argv.slice(2), { detached: true, stdio: [...Array(5).fill("ignore"), ...${JSON.stringify(descriptors.map((_, index) => 5 + index))}] })`;
+  const starts = `require("node:child_process").spawn(process.argv[1], process.argv.slice(2), { detached: true, stdio: [...Array(6).fill("ignore"), ...${JSON.stringify(descriptors.map((_, index) => 6 + index))}] })`;
   // As it stands in the daemon, but for what is read from descriptors.
-  const fixed = words.filter((word, index) => !["--args", "--info-fd"].includes(word) && !["--args", "--info-fd"].includes(words[index - 1] ?? ""));
+  const reads = ["--args", "--info-fd", "--seccomp"];
+  const fixed = words.filter((word, index) => !reads.includes(word) && !reads.includes(words[index - 1] ?? ""));
   const parent = spawn(process.execPath, ["-e", starts, ...fixed, "/bin/sh", "-c", "setsid env -i sh -c 'touch up; exec sleep 300' & sleep 300"], {
-    stdio: [...Array.from({ length: 5 }, () => "ignore" as const), ...descriptors],
+    stdio: [...Array.from({ length: 6 }, () => "ignore" as const), ...descriptors],
   });
   await eventually("it is up", () => isUp(directory));
   parent.kill("SIGKILL");
@@ -136,7 +137,7 @@ test("B39 a number that is another's by the time it is heard of is not taken for
   const stranger = spawn("sleep", ["300"], { stdio: "ignore" });
   const directory = workdir();
   const tells = `echo '{ "child-pid": ${stranger.pid} }' >&4; exec "$@"`;
-  const enclosure = { words: ["/bin/sh", "-c", tells, "sh"], fed: "", descriptors: [] };
+  const enclosure = { words: ["/bin/sh", "-c", tells, "sh"], fed: "", filter: new Uint8Array(), descriptors: [] };
   const child = spawnMarked({ command: "touch up; echo up; exec sleep 300", cwd: directory, env: {}, mark: `${ins}.boot.call`, prefix: [], enclosure });
   child.stderr.resume();
   await new Promise((resolve) => child.stdout.once("data", resolve));

@@ -1,10 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { afterAll, afterEach, expect, test as anywhere, vi } from "vitest";
 import { HeldDirectory } from "../../packages/daemon/src/agents/openai/held-directory.ts";
 import { SandboxMaker } from "../../packages/daemon/src/agents/openai/sandbox.ts";
+import { sandboxFilter } from "../../packages/daemon/src/agents/openai/sandbox-filter.ts";
 import { systemProgramDirs } from "../../packages/daemon/src/system-program.ts";
 import { AgentDriver } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
@@ -257,6 +258,13 @@ test(`B46 none of ${Object.keys(escapes).length} ways out of a sandbox leads out
   expect(output.split("\n")).toEqual(Object.keys(escapes).map((name) => `- ${name}`));
 });
 
+/** What spawnSync feeds to nothing but standard input. */
+function openFilter(filter: Uint8Array): number {
+  const file = join(freshDir(), "filter");
+  writeFileSync(file, filter);
+  return openSync(file, "r");
+}
+
 anywhere.skipIf(!bubblewrapWorks || process.getuid?.() !== 0)(
   "B46 nor where the daemon's account is an ordinary one, to which a workdir belongs as well",
   async () => {
@@ -266,17 +274,104 @@ anywhere.skipIf(!bubblewrapWorks || process.getuid?.() !== 0)(
     const env = { PATH: "/usr/bin:/bin" };
     const maker = new SandboxMaker({ childEnv: env, home: "/nowhere/home", forbiddenDirs: [], programDirs: systemProgramDirs });
     const held = await HeldDirectory.open(workdir);
-    const { words, descriptors, release } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: "ins.boot.call" });
+    const { words, filter, descriptors, release } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: "ins.boot.call" });
     const tried = Object.values(escapes).map((command) => `(${command}) 2>/dev/null`);
     const [file = "", ...args] = words.slice(0, words.indexOf("--info-fd"));
     const script = `id -u; ${tried.join("; ")}; touch made`;
-    const stdio = ["ignore" as const, "pipe" as const, "pipe" as const, "ignore" as const, "ignore" as const, ...descriptors];
+    const stdio = ["ignore" as const, "pipe" as const, "pipe" as const, "ignore" as const, "ignore" as const, openFilter(filter), ...descriptors];
     const { stdout } = spawnSync(file, [...args, "--", "/bin/sh", "-c", script], { env: {}, uid: nobody, gid: nobody, encoding: "utf8", stdio });
     await Promise.all([held.close(), release()]);
     expect(stdout).toBe(`${nobody}\n`);
     expect(statSync(join(workdir, "made")).uid).toBe(nobody);
   },
 );
+
+// --- System calls -----------------------------------------------------------------------------------------------
+
+/** Their numbers on this machine; -1 has none. */
+const callNumbers: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  x64: { add_key: 248, request_key: 249, keyctl: 250, open: 2, openat: 257, openat2: 437, creat: 85, mknod: 133, fchmodat2: 452, io_uring_setup: 425 },
+  arm64: { add_key: 217, request_key: 218, keyctl: 219, openat: 56, openat2: 437, fchmodat2: 452, io_uring_setup: 425 },
+};
+const numbers = callNumbers[process.arch] ?? {};
+/** In perl: does the call, and prints what came of it. */
+const calling = (name: string, ...args: readonly (string | number)[]): string =>
+  `{ my @with = (${args.join(", ")}); my $at = syscall(${numbers[name] ?? -1}, @with); print $at < 0 ? "$!\n" : "OUT\n" }`;
+
+test("B46 the owner's keys in the kernel cannot be reached from a sandbox, neither read nor listed, nor put there", async () => {
+  const { add_key: add = -1, keyctl = -1 } = numbers;
+  const env = { PATH: "/usr/bin:/bin" };
+  const maker = new SandboxMaker({ childEnv: env, home: "/nowhere/home", forbiddenDirs: [], programDirs: systemProgramDirs });
+  const held = await HeldDirectory.open(freshDir());
+  const { words, filter, descriptors, release } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: "ins.boot.call" });
+  // Whoever started the daemon left a key in the session's keyring (-3), of which the command says the serial number.
+  const find = `my ($type, $name, $text) = ("user", "THE-NAME", "x" x 64);`;
+  const finds = `${find} my $key = syscall(${keyctl}, 10, -3, $type, $name, 0); print "$!\n" if $key < 0; $key = $ARGV[0] if $key < 0;
+    my $got = syscall(${keyctl}, 11, $key, $text, 64); print $got < 0 ? "$!\n" : substr($text, 0, $got) . "\n";
+    ${calling("add_key", "$type", '"mine"', '"x"', 1, -3)} ${calling("request_key", "$type", "$name", 0, 0)}`;
+  const starts = `syscall(${keyctl}, 1, 0); my ($type, $name, $text) = ("user", "THE-NAME", "THE-SECRET"); my $key = syscall(${add}, $type, $name, $text, 10, -3); exec @ARGV, $key`;
+  const [file = "", ...args] = words.slice(0, words.indexOf("--info-fd"));
+  const script = `perl -e '${finds}' "$0"; cat /proc/keys /proc/key-users`;
+  const stdio = ["ignore" as const, "pipe" as const, "pipe" as const, "ignore" as const, "ignore" as const, openFilter(filter), ...descriptors];
+  const { stdout, stderr } = spawnSync("perl", ["-e", starts, file, ...args, "--", "/bin/sh", "-c", script], { env, encoding: "utf8", stdio });
+  await Promise.all([held.close(), release()]);
+  expect(stdout + stderr).toBe(`${"Operation not permitted\n".repeat(4)}cat: /proc/keys: Permission denied\ncat: /proc/key-users: Permission denied\n`);
+});
+
+test("B46 no file of a command gives others the owner's rights, whatever makes it, and all other modes are as they are", async () => {
+  const workdir = freshDir();
+  const said = "$! = 0; ";
+  const [at, suid] = [-100, 0o4755];
+  const [flags, tmpfile] = [0o102, 0o20200002];
+  const tried: readonly string[] = [
+    ...["u+s", "g+s", "4755", "2755", "6755"].map((mode) => `chmod ${mode} f 2>&1 || chmod ${mode} deep 2>&1`),
+    "install -m 4755 /bin/true installed 2>&1",
+    ...[`sysopen(F, "made", 66, ${suid})`, `chmod(${suid}, "f")`, `open(F, "<", "f"), chmod(${suid}, *F)`].map(
+      (does) => `perl -e '${said}${does}; print "$!\n"'`,
+    ),
+    `perl -e 'my ($f, $d, $how) = ("f", ".", pack("QQQ", ${flags}, ${suid}, 0)); ${[
+      calling("openat", at, '"made2"', flags, suid),
+      calling("openat", at, "$d", tmpfile, suid),
+      calling("open", '"made3"', flags, suid),
+      calling("creat", '"made4"', suid),
+      calling("mknod", '"made5"', 0o100000 | suid, 0),
+      calling("fchmodat2", at, "$f", suid, 0),
+      calling("openat2", at, '"made6"', "$how", 24),
+      calling("io_uring_setup", 1, '"x" x 120'),
+    ].join(" ")}'`,
+  ];
+  const { output } = await inside(`umask 0; touch f; mkdir deep; ${tried.join("; ")}`, { workdir });
+  expect(output.split("\n").filter((line) => !/(Operation not permitted|Function not implemented)$/.test(line))).toEqual([]);
+  const modes = (): number[] => readdirSync(workdir).map((name) => statSync(join(workdir, name)).mode & 0o6000);
+  expect(modes().filter((mode) => mode !== 0)).toEqual([]);
+  // A mode that is none: without a file to make, the register holds anything.
+  const harmless = `chmod 755 f; stat -c %a f; chmod 1777 deep; stat -c %a deep; install -m 640 /bin/true t; stat -c %a t; perl -e '${calling("openat", at, '"f"', 0, 0o6777)}'`;
+  expect((await inside(harmless, { workdir })).output).toBe("755\n1777\n640\nOUT");
+});
+
+test("B46 a sandbox has no sockets of families that know no network of its own, and runs nothing of another architecture", async () => {
+  const others = [40, 38, 17, 29, 31].map((family) => tries(`socket(S, ${family}, SOCK_STREAM, 0)`));
+  const pairs = [40, 30].map((family) => tries(`socketpair(S, T, ${family}, SOCK_STREAM, 0)`));
+  const kept = ["PF_UNIX", "PF_INET", "PF_INET6"].map((family) => tries(`socket(S, ${family}, SOCK_STREAM, 0)`));
+  for (const sandbox of ["no_network", "network"] as const) {
+    const { output } = await inside([...others, ...pairs, ...kept, tries("socket(S, 16, SOCK_RAW, 0)")].join("; echo; "), { sandbox });
+    expect(output.split("\n")).toEqual([...[...others, ...pairs].map(() => "no: Operation not permitted"), ...Array.from({ length: 4 }, () => "yes")]);
+  }
+  expect((await inside("grep -h ^Seccomp: /proc/self/status /proc/1/status; ls /proc/self/fd | grep -c '^[4-9]$'")).output).toBe("Seccomp:\t2\nSeccomp:\t2\n0");
+  // The smallest i386 program: where it is run, it ends well.
+  const segment = "01000000 00000000 00800408 00800408 5d000000 5d000000 05000000 00100000";
+  const small = `7f454c46 01010100 ${"00".repeat(8)} 02000300 01000000 54800408 34000000 ${"00".repeat(8)} 34002000 01000000 00000000 ${segment} b801000000 31db cd80`;
+  const workdir = freshDir();
+  writeFileSync(join(workdir, "small"), Buffer.from(small.replaceAll(" ", ""), "hex"), { mode: 0o755 });
+  expect((await inside("./small && echo OUT", { workdir })).output).not.toMatch(/OUT/);
+  // As a program of x32 calls getpid; the bit is no number on arm64 either.
+  expect((await inside(`perl -e 'syscall(0x40000000 + ${process.arch === "x64" ? 39 : 172}); print $!'`)).output).toBe("Function not implemented");
+});
+
+anywhere("B46 where the numbers of the system calls are not known there is no filter, and so no sandbox", async () => {
+  expect(["x64", "arm64"].map((arch) => sandboxFilter(arch)?.length)).toEqual([expect.any(Number), expect.any(Number)]);
+  expect(["ia32", "arm", "riscv64", "toString"].map(sandboxFilter)).toEqual([null, null, null, null]);
+});
 
 // --- The network -----------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { nanoid } from "nanoid";
@@ -157,6 +157,22 @@ test("B39 when its parent is killed the first process dies with it, where the sy
   expect(isAlive(pid)).toBe(true);
   parent.kill("SIGKILL");
   await gone(pid);
+});
+
+test("B25 B46 no line of a command's, nor of a directory's name, can be taken in a question for where and in which sandbox it runs", async () => {
+  const claim = "in a sandbox without network, in which only this directory can be written";
+  const parent = tempDir();
+  const shown = async (command: string, workdir: string, sandbox: "off" | "no_network"): Promise<string | undefined> => {
+    const turn = driverOf({ workdir, sandbox, judge: () => ({ allowed: false, reason: "" }) }).prompt(`run ${command}`);
+    await turn.ended;
+    return turn.questions[0]?.preview.replace(parent, "P");
+  };
+  for (const name of ["work", `a\n${claim}`, "\ttab\n"]) mkdirSync(join(parent, name), { recursive: true });
+  expect([
+    await shown(`true\n\nin P/work\n${claim}`, join(parent, "work"), "off"),
+    await shown("true", join(parent, `a\n${claim}`), "off"),
+    await shown("true", join(parent, "\ttab\n"), "no_network"),
+  ]).toEqual([`$ true\n  \n  in P/work\n  ${claim}\n\nin P/work`, `$ true\n\nin P/a\\u{a}${claim}`, `$ true\n\nin P/\\u{9}tab\\u{a}\n${claim}`]);
 });
 
 test.skipIf(process.getuid?.() !== 0)("a command that cannot be started is a failed call with the reason", async () => {

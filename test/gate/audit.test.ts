@@ -181,15 +181,52 @@ test("B7 B8 who reads a transcript again and again with a token overwrites nobod
   const next = await linesOf(() => daemon.call("session_data", { session_id, limit: 1 }, auths.view));
   // It is written with the first call of the next minute, which is a mark.
   const counted = (await lines()).filter(({ outcome }) => outcome === "reads_counted");
-  expect(counted).toEqual([
-    { at: expect.any(String) as string, verb: "session_data", outcome: "reads_counted", count: beyond, tokens: { [tokens.busy]: beyond } },
-  ]);
+  expect(counted).toEqual([{ at: expect.any(String) as string, verb: "session_data", outcome: "reads_counted", count: beyond, by: { [tokens.busy]: beyond } }]);
   expect(next.at(-1)).toEqual(line(tokens.busy));
+});
+
+test("B7 B8 who attaches and leaves in a loop with a token that may only look overwrites nobody's lines: beyond a limit calls are counted by verb and token, and the owner's are all written", async () => {
+  const { daemon, sessionId: session_id, auths, clock } = world;
+  const token = await tokenIdOf(auths.view);
+  clock.advance(60_000);
+  const [most, beyond] = [limits.calls_written_per_minute_max, 40];
+  const found = await linesOf(async () => {
+    for (let count = 0; count < most + beyond; count++) {
+      const auth = { ...auths.view, seat_secret: String(count).padStart(32, "s") };
+      await hold(daemon, { session_id, role: "viewer" }, auth);
+      await daemon.call("detach", { session_id }, auth);
+    }
+    await daemon.call("mint_token", { session_id, right: "view", label: "x" }, auths.control);
+    for (let count = 0; count < most + 2; count++) await daemon.call("interrupt", { session_id, turn_id: idOf("trn", "M") }, auths.owner);
+  });
+  const of = (verb: string, by?: string) => found.filter((line) => line.verb === verb && line.token === by);
+  for (const verb of ["attach", "detach"]) expect(of(verb, token)).toHaveLength(most);
+  expect(of("mint_token", await tokenIdOf(auths.control))).toHaveLength(1);
+  expect(of("interrupt")).toHaveLength(most + 2);
+  clock.advance(60_000);
+  const counted = (await lines()).filter(({ outcome }) => outcome === "calls_counted");
+  const sum = (verb: string) => ({ at: expect.any(String) as string, verb, outcome: "calls_counted", count: beyond, by: { [token]: beyond } });
+  expect(counted).toEqual([sum("attach"), sum("detach")]);
+});
+
+test("B7 B8 calls that end in a failure are counted like others, those of a key by the key; a flood of one verb hides no other verb", async () => {
+  const path = at(world.daemon, "calls.jsonl");
+  const audit = new Audit(path, world.clock, { ...limits, calls_written_per_minute_max: 2 });
+  const holders = [{ token: idOf("tok", "A") }, { key: idOf("key", "A") }, {}];
+  for (let count = 0; count < 5; count++) for (const by of holders) audit.record({ verb: "stop", outcome: "limit_reached", ms: 0, ...by }, "call");
+  for (const by of holders) audit.record({ verb: "approve", outcome: "ok", ms: 0, ...by }, "call");
+  await audit.flush();
+  const written = readFileSync(path, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((text) => JSON.parse(text) as Line);
+  expect(written.map(({ verb }) => verb)).toEqual([...Array.from({ length: 6 }, () => "stop"), "approve", "approve", "approve", "stop"]);
+  expect(written.at(-1)).toMatchObject({ outcome: "calls_counted", count: 9, by: { [idOf("tok", "A")]: 3, [idOf("key", "A")]: 3, others: 3 } });
 });
 
 test("B7 B8 tokens whose reads are told apart are bounded: those of further ones are counted together, and none is lost", async () => {
   const path = at(world.daemon, "many.jsonl");
-  const audit = new Audit(path, world.clock, { ...limits, reads_tokens_max: 3, reads_written_per_minute_max: 2 });
+  const audit = new Audit(path, world.clock, { ...limits, counted_holders_max: 3, reads_written_per_minute_max: 2 });
   const each = 5;
   for (let count = 0; count < each; count++)
     for (const token of ["A", "B", "C", "D", "E"]) audit.record({ verb: "session_data", outcome: "ok", ms: 0, token: idOf("tok", token) }, "read");
@@ -199,8 +236,8 @@ test("B7 B8 tokens whose reads are told apart are bounded: those of further ones
     .split("\n")
     .map((text) => JSON.parse(text) as Line);
   expect(written.filter(({ outcome }) => outcome === "ok")).toHaveLength(4 * 2);
-  const tokens = { ...Object.fromEntries(["A", "B", "C"].map((token) => [idOf("tok", token), each - 2])), others: 2 * each - 2 };
-  expect(written.at(-1)).toMatchObject({ outcome: "reads_counted", count: 5 * each - 4 * 2, tokens });
+  const by = { ...Object.fromEntries(["A", "B", "C"].map((token) => [idOf("tok", token), each - 2])), others: 2 * each - 2 };
+  expect(written.at(-1)).toMatchObject({ outcome: "reads_counted", count: 5 * each - 4 * 2, by });
 });
 
 test("B8 a line that cannot be written fails no call, and shows in daemon_status", async () => {

@@ -18,7 +18,7 @@ function lineOf(name: string, row: Row): string {
       : typeof row.draining === "object"
         ? `${row.draining.by}:${row.draining.passes.join(",")}`
         : "refused";
-  return [name, gate, row.scope ?? "-", row.retry, draining, row.past_life ?? "refuse"].join(" ");
+  return [name, gate, row.scope ?? "-", row.newest_secret === true ? "newest" : "any", row.retry, draining, row.past_life ?? "refuse"].join(" ");
 }
 
 test("B5 who may call what is as it was written down by hand, verb by verb", () => {

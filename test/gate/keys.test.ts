@@ -346,6 +346,43 @@ describe("another secret for it", () => {
     expect(await Promise.all([second, third, fourth].map(({ auth }) => opens(daemon, auth)))).toEqual(["unauthenticated", "unauthenticated", "ok"]);
   });
 
+  test("B4 the one before makes, rotates and ends no key while its overlap lasts, and its successor stays; what else it may it does", async () => {
+    const before = await makeKey(daemon);
+    const child = await makeKey(daemon, { by: before.auth });
+    const { session, token } = await startIn(before.auth);
+    const now = await rotateKey(daemon, before, 10 * minute);
+    const refusal = { code: "role_too_small", detail: { needs: "the key's newest secret" } };
+    for (const change of [
+      () => makeKey(daemon, { by: before.auth }),
+      () => rotateKey(daemon, before, 10 * minute, before.auth),
+      () => rotateKey(daemon, child, 0, before.auth),
+      () => revokeKey(daemon, before, before.auth),
+      () => revokeKey(daemon, child, before.auth),
+      () => daemon.call("delete_key", { key_id: child.id }, before.auth),
+    ])
+      await expect(change()).rejects.toMatchObject(refusal);
+    expect((await records()).map(({ key_id }) => key_id)).toEqual([before.id, child.id]);
+    expect(await Promise.all([before, now, child].map(({ auth }) => opens(daemon, auth)))).toEqual(["ok", "ok", "ok"]);
+    // What is given to a key lives as long as the key.
+    const minted = await mint(session.session_id, before.auth);
+    clock.advance(10 * minute);
+    expect(await Promise.all([before, now].map(({ auth }) => opens(daemon, auth)))).toEqual(["unauthenticated", "ok"]);
+    expect(await Promise.all([token, minted.token].map((each) => worksFor(session.session_id, each)))).toEqual(["ok", "ok"]);
+    await revokeKey(daemon, now, now.auth);
+    expect(await Promise.all([token, minted.token].map((each) => worksFor(session.session_id, each)))).toEqual(["unauthenticated", "unauthenticated"]);
+  });
+
+  test("B4 nor what it asked for before it was rotated out, and whose turn comes after: the successor stays, and no key is made", async () => {
+    const before = await makeKey(daemon);
+    const own = { key_id: before.id };
+    // All have passed the gate before the first of them has its turn.
+    const rotated = rotateKey(daemon, before, 10 * minute);
+    const late = [daemon.call("rotate_key", own, before.auth), daemon.call("revoke_key", own, before.auth)].map(outcomeOf);
+    const now = await rotated;
+    expect(await Promise.all(late)).toEqual(["role_too_small", "role_too_small"]);
+    expect(await Promise.all([before, now].map(({ auth }) => opens(daemon, auth)))).toEqual(["ok", "ok"]);
+  });
+
   test("B4 an overlap gives a key no more time than it has, and one that has ended no other secret", async () => {
     const short = await makeKey(daemon, { ttl_ms: minute });
     const now = await rotateKey(daemon, short, 10 * minute);

@@ -20,7 +20,7 @@ import { RawSocket } from "../support/raw-socket.ts";
 
 /**
  * Every verb × every kind of caller × every way to the daemon. No verb is named here: inputs are filled in
- * by field name, and what must happen follows from the row's gate and scope alone. Handlers are counters that
+ * by field name, and what must happen follows from the row's gate, scope and secret alone. Handlers are counters that
  * throw, so that a call which gets through is seen and changes nothing.
  */
 interface Way {
@@ -30,7 +30,7 @@ interface Way {
   readonly every: number;
 }
 type Schema = { safeParse(value: unknown): { success: boolean } };
-type Ruled = Pick<Row, "gate" | "scope" | "input">;
+type Ruled = Pick<Row, "gate" | "scope" | "newest_secret" | "input">;
 
 /** A row's gate in all its readings: one, or one for each value of its field, and the strictest for every other value. */
 function readingsOf({ gate, input }: Pick<Row, "gate" | "input">): { word: GateWord; over: Record<string, unknown>; fits: boolean }[] {
@@ -121,7 +121,7 @@ async function faultsOf(name: VerbName, row: Ruled, { link, door, every }: Way):
       inputsFor(name, row, caller).map((given) => [each, given] as const),
     )) {
       const namesSession = "session_id" in input;
-      const due = expected({ word, scope: row.scope, door, namesSession }, caller);
+      const due = expected({ word, scope: row.scope, newest_secret: row.newest_secret, door, namesSession }, caller);
       // Who names nonsense, and may, is told so.
       const fits =
         chosenFits &&
@@ -194,6 +194,22 @@ test("B1 nor does it overlook a scope: one dropped, one taken for another, or a 
   }
   expect(sound).toEqual([]);
   expect(rows.map(([, row]) => row.scope)).toEqual([...scopes.values()]);
+});
+
+test("B1 B4 nor a row that must refuse a secret which was rotated out, and takes it while its overlap lasts", async () => {
+  const sound: string[] = [];
+  const guarded = rows.filter(([, row]) => row.newest_secret === true);
+  for (const [name, row] of guarded) {
+    Object.assign(row, { newest_secret: undefined });
+    try {
+      const faults = await faultsOf(name, { ...row, newest_secret: true }, { ...(ways["in-process link"] as Way), every: 1 });
+      if (!faults.some((fault) => fault.includes("by a secret within its overlap: the handler ran"))) sound.push(name);
+    } finally {
+      Object.assign(row, { newest_secret: true });
+    }
+  }
+  expect(guarded.length).toBeGreaterThan(0);
+  expect(sound).toEqual([]);
 });
 
 test("B1 what is inherited counts for nothing: neither credentials nor the session nor the field that chooses the word", async () => {

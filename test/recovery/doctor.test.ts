@@ -8,7 +8,7 @@ import { whole } from "../support/amount.ts";
 import { eventually } from "../support/eventually.ts";
 import { isAlive } from "../support/processes.ts";
 import { SeenFrames } from "../support/seen-frames.ts";
-import { kinds, sessiond, Wreck, wrongs, type Examined } from "../support/wreck.ts";
+import { command, kinds, sessiond, Wreck, wrongs, type Examined } from "../support/wreck.ts";
 
 /** `sessiond doctor` on what real daemons leave behind: each finding, its mend, and that all works afterwards. */
 let home: Wreck;
@@ -74,6 +74,26 @@ test("B42 where nothing is wrong doctor says so: before the first start, beside 
   expect(beside.facts["daemon"]).toMatch(/^running, pid \d+, version \d+\.\d+\.\d+, up /);
   expect((await home.run("doctor")).stdout).toMatch(/^daemon +running[\s\S]*\nhealthy\n$/);
 }, 240_000);
+
+// Not every system takes such a name.
+test.skipIf(process.platform !== "linux")(
+  "B42 in a directory whose name is not UTF-8, what is put there under the command's name changes nothing that doctor says",
+  () => {
+    const inside = (env: Readonly<Record<string, string>>) => {
+      const script = `cd "$0" && dir=$(printf 'a\\377') && mkdir -p "$dir" && cd "$dir" && touch sessiond && exec "$@"`;
+      const { status, stdout, stderr } = spawnSync("sh", ["-c", script, home.workdir, process.execPath, command, "doctor", "--json"], {
+        env: { ...home.env, ...env },
+        encoding: "utf8",
+      });
+      return { code: status, stdout, stderr };
+    };
+    const first = inside({ PATH: `.:${process.env["PATH"]}` });
+    expect(first).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(first.stdout)).toMatchObject({ healthy: true, findings: [] });
+    // Named from there it cannot be found, which is no bug.
+    expect(inside({ SESSIOND_BIN: "./sessiond" })).toMatchObject({ code: 4, stderr: expect.stringMatching(/\.\/sessiond cannot be found/) });
+  },
+);
 
 test("B39 B42 after kill -9 doctor tells of the socket and of every process that the tools left; --fix ends them, a second one finds nothing, and the session goes on", async () => {
   const host = await home.connect();

@@ -80,11 +80,14 @@ test("B4 a revoked token's stream ends at once also on a stopped session", async
   const { token, record } = await rig.daemon.call("mint_token", { session_id: rig.sessionId, right: "view", label: "v" }, host);
   let goOn = (): void => undefined;
   const ready = new Promise<void>((resolve) => (goOn = resolve));
-  const connection = linkInProcess({ ready: () => ready });
+  // There is room for the first item, and then none.
+  let begun = false;
+  const connection = linkInProcess({ ready: () => (begun ? ready : Promise.resolve()) });
   const caller = rig.daemon.router.createCaller({ connection }) as unknown as { attach(input: unknown): Promise<AsyncIterable<[string, { type: string }]>> };
   const auth = { token, seat_secret: seatSecret("v") };
   const items = (await caller.attach({ session_id: rig.sessionId, role: "viewer", label: "v", cursor: "1:0", auth }))[Symbol.asyncIterator]();
   expect((await items.next()).value[1].type).toBe("resumed");
+  begun = true;
   await rig.daemon.call("revoke_token", { session_id: rig.sessionId, token_id: record.token_id }, host);
   goOn();
   await expect(items.next()).rejects.toMatchObject({ cause: { code: "token_ended" } });

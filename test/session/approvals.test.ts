@@ -190,6 +190,27 @@ test("B27 more questions at once than the limit are refused, and never shown", a
   expect(driver.state.approvals).toHaveLength(32);
 });
 
+test("B7 B27 open questions of a session hold so much together and no more: one beyond it is refused with words and never shown, a small one is not, and there is room again when one is answered", async () => {
+  const rig = await Rig.start();
+  const driver = await rig.driver();
+  await driver.prompt("work");
+  const turn = await rig.kind.turn();
+  const large = { text: "x".repeat(limits.approvals_open_chars_max / 8) };
+  const preview = "y".repeat(limits.approvals_open_chars_max / 8);
+  const first = turn.ask("c1", large, preview);
+  for (const id of ["c2", "c3"]) void turn.ask(id, large, preview);
+  expect(await turn.ask("c4", large, preview)).toMatchObject({ allowed: false, reason: expect.stringContaining("Ask again when some are answered") as string });
+  void turn.ask("c5", { small: true });
+  const [question] = [await driver.question(), await driver.question(4)];
+  expect(driver.state.approvals.map(({ tool_call_id }) => tool_call_id)).toEqual(["c1", "c2", "c3", "c5"]);
+  expect(JSON.stringify((await rig.info()).approvals).length).toBeLessThan(limits.approvals_open_chars_max);
+  await driver.approve(question);
+  expect(await first).toMatchObject({ allowed: true });
+  void turn.ask("c6", large, preview);
+  await driver.event("approval_requested", 5);
+  expect(driver.state.approvals.map(({ tool_call_id }) => tool_call_id)).toEqual(["c2", "c3", "c5", "c6"]);
+});
+
 test("B25 a preview too large to be shown whole is refused, not elided, and no question is raised", async () => {
   const { turn, driver, rig } = await asking();
   await turn.call("c2", input);

@@ -1,5 +1,6 @@
+import { limits } from "@sessiond/shared";
 import { afterEach, expect, test } from "vitest";
-import { endRigs, eventsOf, Rig, seatSecret } from "../support/session-rig.ts";
+import { endRigs, eventsOf, Rig, seatSecret, type TestSeat } from "../support/session-rig.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 
 afterEach(endRigs);
@@ -160,4 +161,81 @@ test("B17 who is attached, as what and under which label is in the snapshot, and
   rig.clock.advance(grace);
   expect(await driver.event("seat_left")).toMatchObject({ seat_id: viewer.seatId, role: "viewer", cause: "grace" });
   expect(driver.state.seats.map((seat) => seat.label)).toEqual(["editor"]);
+});
+
+const hostMint = async (rig: Rig, right: "view" | "control") =>
+  (await rig.daemon.call("mint_token", { session_id: rig.sessionId, right, label: right }, { host_key: rig.daemon.hostKey })).token;
+const childOf = async (rig: Rig, token: string, right: "view" | "control") =>
+  (await rig.daemon.call("mint_token", { session_id: rig.sessionId, right, label: right }, { token })).token;
+/** Viewers of these tokens in turn, each with a secret of its own, until one is refused. */
+async function crowd(rig: Rig, tokens: readonly string[]): Promise<{ seats: TestSeat[]; refusal: unknown }> {
+  const seats: TestSeat[] = [];
+  for (;;) {
+    try {
+      seats.push(await rig.attach("crowd", { token: tokens[seats.length % tokens.length] ?? "" }));
+    } catch (refusal) {
+      return { seats, refusal };
+    }
+  }
+}
+const full = (limit: string, value: number) =>
+  expect.objectContaining({
+    code: "limit_reached",
+    detail: expect.objectContaining({ limit, value, unit: "seats" }),
+    message: expect.stringContaining("`sessiond token revoke`"),
+  });
+
+test("B7 B14 with the numbers of a daemon: whoever takes seats with one view token gets so many, with many so many together, and the owner drives, looks and takes the wheel by force as ever", async () => {
+  const rig = await Rig.start();
+  const views = await Promise.all(Array.from({ length: 5 }, () => hostMint(rig, "view")));
+  const one = await crowd(rig, views.slice(0, 1));
+  expect([one.seats.length, one.refusal]).toEqual([limits.seats_per_token_max, full("seats_per_token_max", limits.seats_per_token_max)]);
+  const many = await crowd(rig, views.slice(1));
+  expect([one.seats.length + many.seats.length, many.refusal]).toEqual([limits.seats_of_views_max, full("seats_of_views_max", limits.seats_of_views_max)]);
+  // Children that may drive have some room beside them, and leave some to the owner.
+  const children = await crowd(rig, [await childOf(rig, rig.token, "control")]);
+  expect([children.seats.length, children.refusal]).toEqual([
+    limits.seats_of_others_max - limits.seats_of_views_max,
+    full("seats_of_others_max", limits.seats_of_others_max),
+  ]);
+  expect((await rig.driver("owner")).first?.seat?.role).toBe("driver");
+  expect((await rig.attach("owner-page")).first?.seat?.role).toBe("viewer");
+  expect((await rig.driver("owner-again", { force: true })).first?.seat?.role).toBe("driver");
+  await expect(crowd(rig, [rig.token])).resolves.toMatchObject({ refusal: full("seats_max", limits.seats_max) });
+});
+
+test("B7 B15 a seat in its grace has its place still: whoever lost it resumes it, and a fresh secret of its token gets none until it is left", async () => {
+  const rig = await Rig.start({ limits: { seats_max: 5, seats_per_token_max: 1, seats_of_views_max: 2, seats_of_others_max: 3 } });
+  const [view, other] = [await hostMint(rig, "view"), await hostMint(rig, "view")];
+  const secret = seatSecret("page");
+  const page = await rig.attach("page", { token: view, secret });
+  await page.drop();
+  await expect(rig.attach("fresh", { token: view })).rejects.toEqual(full("seats_per_token_max", 1));
+  const back = await rig.attach("page", { token: view, secret });
+  expect(back.first?.seat?.seat_id).toBe(page.seatId);
+  await back.drop();
+  await rig.attach("another-page", { token: other });
+  await expect(rig.attach("third", { token: await hostMint(rig, "view") })).rejects.toEqual(full("seats_of_views_max", 2));
+  rig.clock.advance(grace);
+  expect((await rig.attach("fresh", { token: view })).first?.seat?.role).toBe("viewer");
+});
+
+test("B7 B15 the seats of a token that was given to a key are not the owner's, and a driver who is back after a restart counts by its token", async () => {
+  const rig = await Rig.start({ limits: { seats_max: 4, seats_per_token_max: 2, seats_of_views_max: 1, seats_of_others_max: 2 } });
+  const { key } = await rig.daemon.call(
+    "create_key",
+    { name: "a program", scopes: ["sessions:start"], roots: [rig.workdir] },
+    { host_key: rig.daemon.hostKey },
+  );
+  const joined = () => rig.daemon.call("start_or_get_for_workdir", { workdir: rig.workdir }, { api_key: key });
+  const given = await Promise.all([joined(), joined(), joined()]);
+  const ofKey = await crowd(
+    rig,
+    given.map(({ token }) => token),
+  );
+  expect([ofKey.seats.length, ofKey.refusal]).toEqual([2, full("seats_of_others_max", 2)]);
+  await rig.driver("owner");
+  const after = await rig.crash();
+  expect((await after.attach("owner-page")).first?.seat?.role).toBe("viewer");
+  await expect(after.attach("one-more")).rejects.toEqual(full("seats_per_token_max", 2));
 });

@@ -25,20 +25,23 @@ export interface KeyHeld {
   readonly sees: boolean;
   /** The token that the call names, where it names one, was given to it or to a key that it made. */
   readonly gave: boolean;
+  /** False: by the secret before, in its overlap. */
+  readonly newest: boolean;
 }
 
 /** What a call is about. */
 interface Asked {
   readonly word: GateWord;
   readonly scope: Row["scope"];
+  readonly newest_secret?: Row["newest_secret"];
   /** By which door: the host key counts at one alone. */
   readonly door: "unix" | "tcp";
   readonly namesSession: boolean;
 }
 
 /** Of an API key where a word says `host`. */
-function expectedOfKey({ scopes, sees, gave }: KeyHeld, { word, scope, namesSession }: Asked): string {
-  if (scope === null || !scopes.includes(scope)) return "role_too_small";
+function expectedOfKey({ scopes, sees, gave, newest }: KeyHeld, { word, scope, newest_secret: mustBeNewest, namesSession }: Asked): string {
+  if (scope === null || !scopes.includes(scope) || (mustBeNewest === true && !newest)) return "role_too_small";
   if (namesSession && !sees) return "unauthenticated";
   return word === "host_or_lineage" && !gave ? "role_too_small" : "pass";
 }

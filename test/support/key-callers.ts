@@ -64,7 +64,13 @@ export async function keyCallersOf(world: World): Promise<{ callers: Caller[]; c
     const stored = new Map(keysOnDisk(daemon).keys.map((key) => [key.key_id, key.last_used_at]));
     return live.every(({ id }) => (stored.get(id) ?? null) === clock.now());
   });
-  const held = (made: MadeKey, over: Partial<KeyHeld> = {}): KeyHeld => ({ scopes: made.record.scopes as readonly Scope[], sees: true, gave: false, ...over });
+  const held = (made: MadeKey, over: Partial<KeyHeld> = {}): KeyHeld => ({
+    scopes: made.record.scopes as readonly Scope[],
+    sees: true,
+    gave: false,
+    newest: true,
+    ...over,
+  });
   const key = (name: string, made: MadeKey, over: Partial<Caller> = {}): Caller => ({ name, auth: made.auth, key: held(made), ...over });
   const dead = (name: string, made: MadeKey): Caller => ({ name, auth: made.auth, key: "none" });
   const foreign = { session_id: world.foreignSessionId };
@@ -109,7 +115,7 @@ export async function keyCallersOf(world: World): Promise<{ callers: Caller[]; c
     key("a key after its rotation", now.rotatedOut),
     dead("a secret after its overlap", overlapOver),
     key("a key after its overlap", now.overlapOver),
-    key("a secret within its overlap", overlapping),
+    key("a secret within its overlap", overlapping, { key: held(overlapping, { newest: false }) }),
     key("a key within its overlap", now.overlapping),
     dead("a secret that was rotated out twice", twice),
     key("a key that was rotated twice", now.twice),

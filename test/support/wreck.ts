@@ -8,7 +8,7 @@ import { doctor } from "../../packages/daemon/src/recovery/doctor.ts";
 import { DaemonHome } from "./daemon-home.ts";
 
 /** What `doctor` and `verify` say of a home, by the built command; and wreckage, made of what real daemons wrote. */
-const command = resolve(import.meta.dirname, "../../packages/cli/dist/sessiond.js");
+export const command = resolve(import.meta.dirname, "../../packages/cli/dist/sessiond.js");
 
 export interface Said {
   readonly code: number | null;

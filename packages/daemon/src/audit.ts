@@ -3,8 +3,9 @@ import type { Limits } from "@sessiond/shared";
 import type { Clock } from "./clock.ts";
 
 /**
- * One line a call that matters: mutations, refusals, attaches, transcripts read by token. Never a
- * secret: ids only. A failed write never fails the call; it is counted, and shown in the status.
+ * One line a call that matters: mutations, refusals, attaches, transcripts read by token. Of one token or key
+ * so many of a verb a minute are written singly, the owner's always. Never a secret: ids only. A failed write never
+ * fails the call; it is counted, and shown in the status.
  * A file that is full becomes `.1`, what was that `.2`, and so on; recovery/audit-reading.ts reads them.
  */
 export interface AuditEntry {
@@ -28,17 +29,29 @@ export interface AuditCounts {
   last_failure?: string;
 }
 
-/** Refusals and reads come in floods: beyond a limit they are counted, so that they never overwrite what was done. */
-export type AuditKind = "act" | "refusal" | "read";
+/**
+ * All but the owner's come in floods: beyond a limit they are counted, so that they never overwrite what others did.
+ * `act`: the owner's, always written; `call`: what any other did; `read`: a transcript read by token.
+ */
+export type AuditKind = "act" | "call" | "refusal" | "read";
+/** Counted by token or key, and by verb: a flood of one verb hides no other. */
+type Counted = "call" | "read";
 
 const minute = 60_000;
 const newline = 0x0a;
-/** Stands for the tokens beyond those that are told apart. */
+/** Stands for the tokens and keys beyond those that are told apart. */
 const others = "others";
+const outcomes = { call: "calls_counted", read: "reads_counted" } as const satisfies Record<Counted, string>;
 
 type AuditLimits = Pick<
   Limits,
-  "audit_bytes_max" | "audit_files_kept" | "audit_pending_lines_max" | "refusals_written_per_minute_max" | "reads_written_per_minute_max" | "reads_tokens_max"
+  | "audit_bytes_max"
+  | "audit_files_kept"
+  | "audit_pending_lines_max"
+  | "refusals_written_per_minute_max"
+  | "calls_written_per_minute_max"
+  | "reads_written_per_minute_max"
+  | "counted_holders_max"
 >;
 
 export class Audit {
@@ -51,8 +64,10 @@ export class Audit {
   #minute = Number.NEGATIVE_INFINITY;
   #refusals = 0;
   #unwritten = 0;
-  /** Of this minute, by token. */
-  readonly #reads = new Map<string, number>();
+  /** Of this minute: calls by verb, and of each by token or key. */
+  readonly #counted = new Map<string, { readonly kind: Counted; readonly by: Map<string, number> }>();
+  /** Who is told apart. */
+  readonly #holders = new Set<string>();
   /** The last write failed, perhaps in the middle of a line: the next one begins a line of its own. Null: another daemon's, not looked at yet. */
   #torn: boolean | null = null;
 
@@ -64,7 +79,7 @@ export class Audit {
 
   record(entry: AuditEntry, kind: AuditKind): void {
     if (this.#clock.steady() - this.#minute >= minute) this.#nextMinute();
-    if (kind === "read" && !this.#isWritten(entry.token ?? others)) return;
+    if ((kind === "call" || kind === "read") && !this.#isWritten(entry, kind)) return;
     if (kind === "refusal" && ++this.#refusals > this.#limits.refusals_written_per_minute_max) {
       this.#unwritten += 1;
       this.counts.refusals_counted += 1;
@@ -79,13 +94,20 @@ export class Audit {
     await this.#writing;
   }
 
-  /** Counts a read, and says whether it has a line of its own. */
-  #isWritten(token: string): boolean {
-    const { reads_tokens_max: tokens, reads_written_per_minute_max: most } = this.#limits;
-    const who = this.#reads.has(token) || this.#reads.size < tokens ? token : others;
-    const count = (this.#reads.get(who) ?? 0) + 1;
-    this.#reads.set(who, count);
-    return count <= most;
+  /** Counts it, and says whether it has a line of its own. */
+  #isWritten({ verb, token, key }: AuditEntry, kind: Counted): boolean {
+    const holder = token ?? key ?? others;
+    const who = this.#holders.size < this.#limits.counted_holders_max || this.#holders.has(holder) ? holder : others;
+    if (who !== others) this.#holders.add(who);
+    const counted = this.#counted.get(verb) ?? { kind, by: new Map<string, number>() };
+    this.#counted.set(verb, counted);
+    const count = (counted.by.get(who) ?? 0) + 1;
+    counted.by.set(who, count);
+    return count <= this.#most(kind);
+  }
+
+  #most(kind: Counted): number {
+    return kind === "read" ? this.#limits.reads_written_per_minute_max : this.#limits.calls_written_per_minute_max;
   }
 
   #now(): string {
@@ -94,11 +116,14 @@ export class Audit {
 
   #nextMinute(): void {
     if (this.#unwritten > 0) this.#write({ at: this.#now(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
-    const most = this.#limits.reads_written_per_minute_max;
-    const tokens = [...this.#reads].flatMap(([token, count]) => (count > most ? [[token, count - most] as const] : []));
-    const count = tokens.reduce((sum, [, each]) => sum + each, 0);
-    if (count > 0) this.#write({ at: this.#now(), verb: "session_data", outcome: "reads_counted", count, tokens: Object.fromEntries(tokens) });
-    this.#reads.clear();
+    for (const [verb, { kind, by }] of this.#counted) {
+      const most = this.#most(kind);
+      const beyond = [...by].flatMap(([who, count]) => (count > most ? [[who, count - most] as const] : []));
+      const count = beyond.reduce((sum, [, each]) => sum + each, 0);
+      if (count > 0) this.#write({ at: this.#now(), verb, outcome: outcomes[kind], count, by: Object.fromEntries(beyond) });
+    }
+    this.#counted.clear();
+    this.#holders.clear();
     this.#minute = this.#clock.steady();
     this.#refusals = 0;
     this.#unwritten = 0;

@@ -167,7 +167,12 @@ export class GateKeeper {
     if (row.scope === null)
       throw new SessiondError("role_too_small", { needs: row.gate === "host" ? "the host key" : "the host key, or a token of the session" });
     if (!scopes.includes(row.scope)) throw new SessiondError("role_too_small", { needs: `the scope ${row.scope}` });
-    const mustStand = () => (live.stands() ? undefined : refuse());
+    // Asked again in the step that does it: the secret may have been rotated out meanwhile.
+    const mustStand = () => {
+      if (!live.stands()) refuse();
+      if (row.newest_secret === true && !live.isNewest()) throw new SessiondError("role_too_small", { needs: "the key's newest secret" });
+    };
+    mustStand();
     const reach = reachOfKey(keyId, roots, { governs: (other) => this.#keys.descends(other, keyId), mustStand });
     // What it does not see is for it what there is not.
     const sessionId = own(raw, "session_id");

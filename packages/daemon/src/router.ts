@@ -1,6 +1,7 @@
 import { initTRPC, tracked, TRPCError } from "@trpc/server";
 import { errorTable, holdsSecret, isSessiondError, schemas, SessiondError, verbs, type Row, type VerbName, type WireErrorShape } from "@sessiond/shared";
 import { z } from "zod";
+import { AnswerTurns } from "./answer-turns.ts";
 import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
 import type { Counters } from "./counters.ts";
@@ -14,11 +15,13 @@ import type { Daemon, StreamOutput } from "./verbs/verb.ts";
 
 /**
  * From the table and the handlers to a tRPC router. Every call goes through one ladder, in one
- * order: known verb, draining, gate, schema, limits of the connection, handler, output schema,
- * audit line. Expected errors travel as they are; anything else is a bug: logged, and `internal`.
+ * order: known verb, draining, gate, schema, limits of the connection, a turn where the answer may be long, handler,
+ * output schema, audit line. Expected errors travel as they are; anything else is a bug: logged, and `internal`.
  */
 export interface Connection extends Reader {
   readonly peer: Peer;
+  /** Its peer has yet to take what was said. */
+  readonly full: boolean;
   /** It is closed when this aborts: a credential that was used on it has ended. */
   endsWith(credential: AbortSignal): void;
   /** Answered, and then closed: it tried too often. */
@@ -37,6 +40,11 @@ export interface RouterOptions {
   report(error: unknown): void;
 }
 
+/** What all calls share. */
+interface Ladder extends RouterOptions {
+  readonly turns: AnswerTurns;
+}
+
 interface Dispatched {
   readonly row: Row;
   readonly name: VerbName;
@@ -53,6 +61,7 @@ export function buildRouter(options: RouterOptions) {
     isDev: false,
     errorFormatter: ({ error, path, shape, ctx }): WireErrorShape => wireError(toSessiondError(error, path, ctx?.connection, options), shape.code),
   });
+  const ladder: Ladder = { ...options, turns: new AnswerTurns() };
   const procedure = t.procedure.input((raw: unknown) => raw);
   const build = ([key, row]: [string, Row]) => {
     const name = key as VerbName;
@@ -66,11 +75,11 @@ export function buildRouter(options: RouterOptions) {
     });
     switch (row.kind) {
       case "query":
-        return [key, procedure.query(({ input, ctx, signal }) => call(options, dispatched(input, ctx.connection, signal)))] as const;
+        return [key, procedure.query(({ input, ctx, signal }) => call(ladder, dispatched(input, ctx.connection, signal)))] as const;
       case "mutation":
-        return [key, procedure.mutation(({ input, ctx, signal }) => call(options, dispatched(input, ctx.connection, signal)))] as const;
+        return [key, procedure.mutation(({ input, ctx, signal }) => call(ladder, dispatched(input, ctx.connection, signal)))] as const;
       case "subscription":
-        return [key, procedure.subscription(({ input, ctx, signal }) => stream(options, dispatched(input, ctx.connection, signal)))] as const;
+        return [key, procedure.subscription(({ input, ctx, signal }) => stream(ladder, dispatched(input, ctx.connection, signal)))] as const;
     }
   };
   return t.router(Object.fromEntries(Object.entries<Row>(verbs).map(build)));
@@ -111,20 +120,38 @@ const holderOf = ({ key, token }: Found): string | undefined => key ?? token;
 
 /** The session that a call names is not put to rest or deleted while the call is at work on it. */
 async function hold({ daemon }: RouterOptions, raw: unknown): Promise<() => void> {
-  const named = typeof raw === "object" && raw !== null && Object.hasOwn(raw, "session_id") ? (raw as Record<string, unknown>)["session_id"] : undefined;
-  return typeof named === "string" && daemon.host.entry(named) !== undefined ? daemon.host.leases.hold(named) : () => undefined;
+  const named = sessionNamed(raw);
+  return named !== undefined && daemon.host.entry(named) !== undefined ? daemon.host.leases.hold(named) : () => undefined;
 }
 
-async function call(options: RouterOptions, dispatched: Dispatched): Promise<unknown> {
+function sessionNamed(raw: unknown): string | undefined {
+  const named = typeof raw === "object" && raw !== null && Object.hasOwn(raw, "session_id") ? (raw as Record<string, unknown>)["session_id"] : undefined;
+  return typeof named === "string" ? named : undefined;
+}
+
+/** The wait may be long: the gate is asked again after it. */
+async function turn({ turns, daemon }: Ladder, { name, row, raw, connection }: Dispatched): Promise<() => void> {
+  const given = await turns.take(connection, `${name} ${sessionNamed(raw) ?? ""}`);
+  if (!daemon.host.draining || passesDraining(row, raw)) return given;
+  given();
+  throw new SessiondError("shutting_down");
+}
+
+async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
   const since = options.clock.steady();
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
+  let given: (() => void) | undefined;
   try {
     leave = dispatched.connection.enter(dispatched.row.kind);
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
+    if (dispatched.row.long === true) {
+      given = await turn(options, dispatched);
+      grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
+    }
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
     // In the step in which the handler decides: other calls have had theirs since the gate.
     if (grant.kind !== "open") grant.mustStand();
@@ -136,16 +163,18 @@ async function call(options: RouterOptions, dispatched: Dispatched): Promise<unk
   } catch (error) {
     throw refused(options, dispatched, grant, error, since);
   } finally {
+    given?.();
     release?.();
     leave?.();
   }
 }
 
-async function* stream(options: RouterOptions, dispatched: Dispatched) {
+async function* stream(options: Ladder, dispatched: Dispatched) {
   const since = options.clock.steady();
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
+  let given: (() => void) | undefined;
   let joined: ReturnType<typeof joinedSignal> | undefined;
   let noted = false;
   try {
@@ -153,6 +182,10 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
+    if (dispatched.row.long === true) {
+      given = await turn(options, dispatched);
+      grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
+    }
     const ends = grant.kind === "host" ? grant.ends : undefined;
     const signals = [ends, dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
     joined = joinedSignal(...signals);
@@ -168,11 +201,15 @@ async function* stream(options: RouterOptions, dispatched: Dispatched) {
       noted = true;
       if (item.type === "batch") options.counters.batchSent(item.frames.texts.length);
       yield tracked(item.cursor, item);
+      // The first item, maybe a snapshot, has been sent; what follows goes at its reader's pace.
+      given?.();
+      given = undefined;
     }
   } catch (error) {
     if (noted) throw streamFailed(options, error);
     throw refused(options, dispatched, grant, error, since);
   } finally {
+    given?.();
     joined?.release();
     release?.();
     leave?.();
@@ -254,7 +291,7 @@ function note(
       ...(found.key !== undefined && { key: found.key }),
       ...(connection.peer.door === "tcp" && { peer: connection.peer.name }),
     },
-    refusal ? "refusal" : reads ? "read" : "act",
+    refusal ? "refusal" : reads ? "read" : grant?.kind === "host" && grant.origin === "host" ? "act" : "call",
   );
 }
 

@@ -46,6 +46,7 @@ export const testEnv = (root: string): Record<string, string> => ({
 export const linkInProcess = (over: Partial<Connection> = {}): Connection => ({
   signal: new AbortController().signal,
   peer: { door: "unix", name: "in process" },
+  full: false,
   ready: () => Promise.resolve(),
   enter: () => () => undefined,
   endsWith: () => undefined,

@@ -150,6 +150,17 @@ export const limitTable = {
   sessions_live_max: { value: 1_024, unit: "count", why: "each holds a descriptor; orphans by the hundred are a fault" },
   sessions_live_of_keys_max: { value: 768, unit: "count", why: "with so many in memory none is opened whose life an API key began: the rest is the owner's" },
   seats_max: { value: 256, unit: "count", why: "200 viewers and room to reconnect" },
+  seats_per_token_max: {
+    value: 64,
+    unit: "count",
+    why: "one that was passed on, or is in a loop, leaves the others theirs; for more viewers there are more tokens",
+  },
+  seats_of_views_max: { value: 224, unit: "count", why: "of all: of tokens that may only look; the rest is for who may drive" },
+  seats_of_others_max: {
+    value: 240,
+    unit: "count",
+    why: "of all: those, and of children of tokens and what keys were given; the rest is the owner's, who ends them",
+  },
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
   credentials_idle_max: {
     value: 16,
@@ -185,6 +196,11 @@ export const limitTable = {
   prompt_ids_remembered: { value: 256, unit: "count", why: "repeats of older calls do not happen: the library gives up after ten minutes" },
   approval_outcomes_remembered: { value: 256, unit: "count", why: "late answers are told what became of the question" },
   approvals_pending_max: { value: 32, unit: "count", why: "a model that asks more at once gets the rest refused" },
+  approvals_open_chars_max: {
+    value: 2_097_152,
+    unit: "chars",
+    why: "inputs and previews of a session's open questions: part of every snapshot; two of the largest, and the model is told to ask again later",
+  },
   turn_requests_max: { value: 200, unit: "count", why: "model calls in one turn; a loop that needs more is stuck" },
   interrupt_wait_ms: { value: 5_000, unit: "ms", why: "an agent that does not stop by then is abandoned, its children killed" },
   drain_wait_ms: { value: 10_000, unit: "ms", why: "running turns get this long to end at shut_down" },
@@ -265,7 +281,16 @@ export const limitTable = {
     unit: "count",
     why: "transcripts read by one token: beyond it they are counted, or a token that may only look would soon have overwritten what all others did",
   },
-  reads_tokens_max: { value: 100, unit: "count", why: "tokens whose reads are told apart within a minute; those of further ones are counted together" },
+  calls_written_per_minute_max: {
+    value: 60,
+    unit: "count",
+    why: "of one verb by one token or key: one a second is no person; beyond it they are counted, or a loop would soon have overwritten what all others did. The owner's are always written",
+  },
+  counted_holders_max: {
+    value: 100,
+    unit: "count",
+    why: "tokens and keys whose reads and calls are told apart within a minute; those of further ones are counted together",
+  },
   audit_pending_lines_max: { value: 10_000, unit: "count", why: "lines that wait for a slow disk; beyond it they are counted as failed" },
   audit_bytes_max: { value: 16_777_216, unit: "bytes", why: "then the file is kept as .1, the one before as .2, and a new one begun" },
   audit_files_kept: { value: 4, unit: "count", why: "older audit files: with the newest 80 MB, some 400,000 calls" },

@@ -10,8 +10,10 @@ import * as s from "./schemas.ts";
  *
  * - `gate`: who may call (see GateWord); `by`: the raw input's field that chooses among words.
  * - `scope`: what an API key needs in place of the host key; null: a key will not do.
+ * - `newest_secret`: of an API key only the newest secret will do, not the one before in its overlap.
  * - `budget`: calls that have a limit of their own.
  * - `retry`: `safe` may be repeated; `by_id` may be repeated under the same id; `no`: never.
+ * - `long`: its answer may be; a connection that asks for many is given them one at a time.
  * - `draining`: passes while the daemon shuts down. Queries always do.
  * - `past_life`: what a token of an ended life gets where its right would have sufficed:
  *   `refuse` (session_stopped) or `answer` (the handler repeats what it said).
@@ -25,9 +27,12 @@ interface VerbRow {
   readonly gate: Gate;
   /** What an API key must have where a word says `host`; null: the host key alone will do. Also where no word does. */
   readonly scope: s.Scope | null;
+  /** What it does outlasts the overlap of a secret that was rotated out: that one is refused. */
+  readonly newest_secret?: true;
   readonly retry: "safe" | "by_id" | "no";
   /** Counted apart from other calls. */
   readonly budget?: "prompts" | "starts";
+  readonly long?: true;
   readonly draining?: boolean | { readonly by: string; readonly passes: readonly string[] };
   readonly past_life?: "refuse" | "answer";
   readonly input: z.ZodObject;
@@ -85,12 +90,12 @@ export const verbs = {
     output: started,
   },
   list_sessions: {
-    kind: "query", gate: "host", scope: "sessions:list", retry: "safe", throws: [], doc: "Live and stored sessions, newest first, paged and filtered; never a token.",
+    kind: "query", gate: "host", scope: "sessions:list", retry: "safe", long: true, throws: [], doc: "Live and stored sessions, newest first, paged and filtered; never a token.",
     input: z.strictObject({ workdir: workdir.optional(), life_state: s.lifeState.optional(), after: s.sessionId.optional(), limit: z.int().min(1).max(500).optional() }),
     output: z.strictObject({ sessions: z.array(s.sessionListing), next: s.sessionId.nullable() }),
   },
   watch_sessions: {
-    kind: "subscription", gate: "host", scope: "sessions:watch", retry: "safe", draining: true, throws: ["not_found", "slow_consumer"], doc: "All sessions, or those of a filter: first the list, then what changes. Never inputs, outputs or tokens.",
+    kind: "subscription", gate: "host", scope: "sessions:watch", retry: "safe", long: true, draining: true, throws: ["not_found", "slow_consumer"], doc: "All sessions, or those of a filter: first the list, then what changes. Never inputs, outputs or tokens.",
     input: z.strictObject({ filter: z.strictObject({ session_ids: z.array(s.sessionId).min(1).max(limits.filter_sessions_max).optional(), workdir: workdir.optional() }).optional(), cursor: s.hostCursor.optional(), lastEventId: s.hostCursor.optional() }),
     output: watchItem,
   },
@@ -108,7 +113,7 @@ export const verbs = {
     output: z.strictObject({ token: z.string(), record: s.tokenRecord }),
   },
   list_tokens: {
-    kind: "query", gate: "host_or_control", scope: "tokens:mint", retry: "safe", throws: ["not_found", "session_stopped", "storage_failed"], doc: "The session's tokens, without their secrets.",
+    kind: "query", gate: "host_or_control", scope: "tokens:mint", retry: "safe", long: true, throws: ["not_found", "session_stopped", "storage_failed"], doc: "The session's tokens, without their secrets.",
     input: z.strictObject(session),
     output: z.strictObject({ tokens: z.array(s.tokenRecord) }),
   },
@@ -123,17 +128,17 @@ export const verbs = {
     output: z.strictObject({ ...session, token_id: s.tokenId, right: s.right, label: s.label, expires_at: s.millis.optional(), past_life: z.boolean() }),
   },
   session_info: {
-    kind: "query", gate: "host_or_view", scope: null, retry: "safe", throws: ["not_found", "storage_failed"], doc: "Status and facts: turn, tool, seats, questions, queue, rules, files, tokens used, and since when each waits.",
+    kind: "query", gate: "host_or_view", scope: null, retry: "safe", long: true, throws: ["not_found", "storage_failed"], doc: "Status and facts: turn, tool, seats, questions, queue, rules, files, tokens used, and since when each waits.",
     input: z.strictObject(session),
     output: s.sessionInfo,
   },
   session_data: {
-    kind: "query", gate: "host_or_view", scope: null, retry: "safe", throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
+    kind: "query", gate: "host_or_view", scope: null, retry: "safe", long: true, throws: ["not_found", "storage_failed"], doc: "The transcript's frames, a page at a time: those after or those before a seq.",
     input: z.strictObject({ ...session, after: s.seq.optional(), before: s.seq.optional(), limit: z.int().min(1).max(512).optional() }),
     output: z.strictObject({ frames: z.array(storedFrameSchema), more: z.boolean(), cursor: s.cursor, head: s.seq, compacted_through: s.seq }),
   },
   attach: {
-    kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, scope: null, retry: "safe", draining: { by: "role", passes: ["viewer"] },
+    kind: "subscription", gate: { by: "role", words: { viewer: "view", driver: "control" }, otherwise: "control" }, scope: null, retry: "safe", long: true, draining: { by: "role", passes: ["viewer"] },
     throws: ["driver_taken", "not_attached", "session_stopped", "session_faulted", "storage_failed", "moved", "token_ended", "slow_consumer"],
     doc: "Take or resume a seat. First a snapshot or `resumed`, then every frame from there on. The seat's secret travels in `auth.seat_secret`.",
     input: z.strictObject({ ...session, role: s.role, label: s.label, fallback: z.literal("viewer").optional(), force: z.literal(true).optional(), cursor: s.cursor.optional(), lastEventId: s.cursor.optional() }),
@@ -202,25 +207,25 @@ export const verbs = {
     input: z.strictObject({ ...session, text: s.noSecret(z.string().min(1).max(limits.system_message_chars_max)) }), output: done,
   },
   create_key: {
-    kind: "mutation", gate: "host", scope: "keys:admin", retry: "no", throws: ["workdir_invalid", "storage_failed"], doc: "An API key for a caller who is not the owner; its secret is in this reply and nowhere else. A key gives no scope, root or time that it has not itself.",
+    kind: "mutation", gate: "host", scope: "keys:admin", newest_secret: true, retry: "no", throws: ["workdir_invalid", "storage_failed"], doc: "An API key for a caller who is not the owner; its secret is in this reply and nowhere else. A key gives no scope, root or time that it has not itself.",
     input: z.strictObject({ name: s.label, scopes: z.array(s.scope).min(1).max(s.scope.options.length), roots: z.array(workdir).min(1).max(limits.key_roots_max), ttl_ms: z.int().min(1_000).max(limits.token_ttl_ms_max).optional() }),
     output: z.strictObject({ key: z.string(), record: s.keyRecord }),
   },
   list_keys: {
-    kind: "query", gate: "host", scope: "keys:admin", retry: "safe", throws: [], doc: "API keys without their secrets: all of them, or for a key itself and those that it made.",
+    kind: "query", gate: "host", scope: "keys:admin", retry: "safe", long: true, throws: [], doc: "API keys without their secrets: all of them, or for a key itself and those that it made.",
     input: z.strictObject({}), output: z.strictObject({ keys: z.array(s.keyRecord) }),
   },
   rotate_key: {
-    kind: "mutation", gate: "host", scope: "keys:admin", retry: "no", throws: ["not_found", "storage_failed"], doc: "Another secret for a key; the one before counts for `overlap_ms` more, by default not at all.",
+    kind: "mutation", gate: "host", scope: "keys:admin", newest_secret: true, retry: "no", throws: ["not_found", "storage_failed"], doc: "Another secret for a key; the one before counts for `overlap_ms` more, by default not at all, and makes, rotates, revokes and deletes no key meanwhile.",
     input: z.strictObject({ key_id: s.keyId, overlap_ms: z.int().min(0).max(limits.key_overlap_ms_max).optional() }),
     output: z.strictObject({ key: z.string(), record: s.keyRecord }),
   },
   revoke_key: {
-    kind: "mutation", gate: "host", scope: "keys:admin", retry: "safe", throws: ["not_found", "storage_failed"], doc: "End a key, the keys it made, their connections and the tokens they were given.",
+    kind: "mutation", gate: "host", scope: "keys:admin", newest_secret: true, retry: "safe", throws: ["not_found", "storage_failed"], doc: "End a key, the keys it made, their connections and the tokens they were given.",
     input: z.strictObject({ key_id: s.keyId }), output: z.strictObject({ revoked: z.array(s.keyId) }),
   },
   delete_key: {
-    kind: "mutation", gate: "host", scope: "keys:admin", retry: "safe", throws: ["not_found", "conflict", "storage_failed"], doc: "Forget a key that was revoked.",
+    kind: "mutation", gate: "host", scope: "keys:admin", newest_secret: true, retry: "safe", throws: ["not_found", "conflict", "storage_failed"], doc: "Forget a key that was revoked.",
     input: z.strictObject({ key_id: s.keyId }), output: z.strictObject({ deleted: z.literal(true) }),
   },
   rotate_host_key: {

@@ -22,7 +22,7 @@ export function declare(command: Command): void {
       .addOption(jsonOption("print the lines as they stand in the file"))
       .addHelpText(
         "after",
-        "\nOne line for each call that changes something, each refusal, each attach, and each transcript read with a token: when, which verb, how it ended, on which session, by which seat, token or key. Never what was said, never a secret. Floods of refusals, and of reads by one token, are counted. Reads the files themselves, oldest first, with a daemon running or without, and starts none; a line that a crash has torn is left out, and named.",
+        "\nOne line for each call that changes something, each refusal, each attach, and each transcript read with a token: when, which verb, how it ended, on which session, by which seat, token or key. Never what was said, never a secret. Floods of refusals, and of calls or reads by one token or key, are counted. Reads the files themselves, oldest first, with a daemon running or without, and starts none; a line that a crash has torn is left out, and named.",
       ),
     "sessiond audit",
     "sessiond audit --follow --session ses_4fK2",

@@ -94,14 +94,22 @@ function findDaemon({ bin, env }: Pick<StartOptions, "bin" | "env">): string {
     if (!existsSync(named)) throw unreachable(`${named} does not exist`);
     return daemonBeside(named);
   }
-  const found = [besideBundle(), packageBeside(), onPath(env["PATH"])].find((file) => file !== null && existsSync(file));
+  const beside = [besideBundle(), packageBeside()].find((file) => file !== null && existsSync(file));
+  // What lies on the PATH, a working directory perhaps, plays no part where there is one beside.
+  const found = beside ?? onPath(env["PATH"]);
   if (found == null) throw unreachable("sessiond is not installed here: run `npm install -g sessiond`");
   return found;
 }
 
 /** The command and the daemon are bundles side by side; the command's name may be a link to its. */
 function daemonBeside(file: string): string {
-  const real = realpathSync(file);
+  let real: string;
+  try {
+    real = realpathSync(file);
+  } catch {
+    // Gone meanwhile; or the working directory that it is relative to has a name which is not UTF-8.
+    throw unreachable(`${file} cannot be found`);
+  }
   const sibling = join(dirname(real), "daemon.js");
   return existsSync(sibling) ? sibling : real;
 }

@@ -71,10 +71,10 @@ export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: Mark
     enclosure === undefined
       ? spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
       : // What holds a sandbox shows its own environment to all that is in it.
-        spawn(file, args, { cwd, env: {}, detached: true, stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", ...enclosure.descriptors] });
+        spawn(file, args, { cwd, env: {}, detached: true, stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", "pipe", ...enclosure.descriptors] });
   const { stdout, stderr } = child;
   if (stdout === null || stderr === null) throw new Error("pipes were asked for");
-  const held = enclosure === undefined ? null : hold(child, enclosure.fed);
+  const held = enclosure === undefined ? null : hold(child, enclosure);
   // Known also when it has ended already: it is not collected before this step is over.
   const since = (child.pid === undefined ? null : startTimeOf(child.pid)) ?? undefined;
   let running = child.pid !== undefined;

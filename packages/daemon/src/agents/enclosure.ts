@@ -13,7 +13,9 @@ export interface Enclosure {
   readonly words: readonly string[];
   /** What it reads from descriptor 3: there the environment stands, which is nobody's but the command's. It tells about itself on 4. */
   readonly fed: string;
-  /** Directories that it is given, from descriptor 5 on. */
+  /** What it reads from descriptor 5: which system calls it and all in it get. */
+  readonly filter: Uint8Array;
+  /** Directories that it is given, from descriptor 6 on. */
   readonly descriptors: readonly number[];
 }
 
@@ -25,11 +27,17 @@ export interface Held {
 
 const pollMs = 5;
 
-export function hold(child: ChildProcess, fed: string): Held {
-  const [, , , input, report] = child.stdio;
-  // One that could not be made reads nothing, and says why where the command's errors go.
+/** What could not be started reads nothing, and says why where the command's errors go. */
+export function feed(child: ChildProcess, descriptor: number, what: string | Uint8Array): void {
+  const input = child.stdio.at(descriptor);
   input?.on("error", () => undefined);
-  if (input instanceof Writable) input.end(fed);
+  if (input instanceof Writable) input.end(what);
+}
+
+export function hold(child: ChildProcess, { fed, filter }: Pick<Enclosure, "fed" | "filter">): Held {
+  feed(child, 3, fed);
+  feed(child, 5, filter);
+  const report = child.stdio[4];
   let told = "";
   let first: Pick<Found, "pid" | "startTime"> | undefined;
   report?.on("error", () => undefined);

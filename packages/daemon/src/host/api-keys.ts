@@ -30,6 +30,8 @@ export interface LiveKey {
   readonly ends: AbortSignal;
   /** Whether it has not ended yet: by the clock, which may be ahead of `ends`. */
   stands(): boolean;
+  /** False for the one before, which counts while its overlap lasts. */
+  isNewest(): boolean;
 }
 
 export interface CreateOptions {
@@ -78,7 +80,12 @@ export class ApiKeys {
     // Its end was told already, and then the machine's clock was set back.
     if (!this.#living.has(keyId)) this.#watch();
     this.#use(key);
-    return { record: this.#public(key), ends: this.#hold(shown), stands: () => this.#behind(keyId, shown) !== undefined };
+    return {
+      record: this.#public(key),
+      ends: this.#hold(shown),
+      stands: () => this.#behind(keyId, shown) !== undefined,
+      isNewest: () => sameHash(this.#find(keyId)?.hash ?? "", shown),
+    };
   }
 
   /** How a key has ended, or null while it lives. One that is forgotten had ended, and what hung on it with it. */
@@ -101,7 +108,7 @@ export class ApiKeys {
 
   /**
    * @returns the secret, which exists nowhere else from then on, and the record
-   * @throws SessiondError unauthenticated, role_too_small (more than the maker may), limit_reached, storage_failed
+   * @throws SessiondError unauthenticated, role_too_small (more than the maker may, or by a secret that was rotated out), limit_reached, storage_failed
    */
   async create({ name, scopes, roots, ttlMs }: CreateOptions, by: Asker): Promise<{ key: string; record: KeyRecord }> {
     const { store, clock, limits: bounds } = this.#options;

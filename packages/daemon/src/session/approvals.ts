@@ -80,6 +80,10 @@ export class Approvals {
     const rule = pattern === null ? undefined : ruleFor([...rules, ...this.#host.workdirAnswers.all()], { tool, pattern, turnId });
     if (rule === undefined && approvals.length >= limits.approvals_pending_max)
       return refused(`Too many questions are open (limit ${limits.approvals_pending_max}); ask again when some are answered.`);
+    if (rule === undefined && charsOf(question) + approvals.reduce((sum, each) => sum + charsOf(each), 0) > limits.approvals_open_chars_max)
+      return refused(
+        `The open questions hold too much with this one (limit ${limits.approvals_open_chars_max} characters), so nothing was run. Ask again when some are answered, or make a smaller change.`,
+      );
     try {
       const approvalId = this.#raise(turnId, { ...question, pattern });
       if (rule === undefined) return this.#wait(approvalId);
@@ -238,6 +242,9 @@ export class Approvals {
     resolve?.(answer);
   }
 }
+
+/** What a question puts into every snapshot, as it is shown. */
+const charsOf = ({ input, preview }: Pick<Approval, "input" | "preview">): number => JSON.stringify(input).length + escapeDeceptive(preview).length;
 
 const refused = (reason: string): Promise<Answer> => Promise.resolve({ allowed: false, reason });
 

@@ -2,6 +2,7 @@ import { SessiondError, type AttachItem, type Role, type SessionState } from "@s
 import { joinedSignal } from "../joined-signal.ts";
 import type { RoomBatch } from "../room/room.ts";
 import type { Session } from "./session.ts";
+import type { Sitter } from "./seat-places.ts";
 import type { SessionLog } from "./session-log.ts";
 
 /**
@@ -16,7 +17,7 @@ export interface AttachRequest {
   readonly fallback: boolean;
   readonly force: boolean;
   readonly secret: string;
-  readonly tokenId: string;
+  readonly token: Sitter;
   readonly cursor: string | undefined;
 }
 
@@ -32,10 +33,10 @@ export type AttachOutput = Exclude<AttachItem, { type: "batch" }> | ({ readonly 
 /** @throws SessiondError driver_taken, not_attached, session_stopped, session_faulted, storage_failed, moved, token_ended, shutting_down */
 export async function* attach(session: Session, request: AttachRequest, reader: Reader): AsyncGenerator<AttachOutput> {
   const faulted = session.log.room.fault !== undefined;
-  if (faulted && request.role === "driver" && session.seats.find(request.secret, request.tokenId) === undefined)
+  if (faulted && request.role === "driver" && session.seats.find(request.secret, request.token.token_id) === undefined)
     throw new SessiondError("session_faulted", { reason: session.log.room.fault?.reason });
   // On a faulted session a new viewer writes no frame, and so has no seat.
-  if (faulted && session.seats.find(request.secret, request.tokenId) === undefined) {
+  if (faulted && session.seats.find(request.secret, request.token.token_id) === undefined) {
     yield* watch(session.log, null, request.cursor, reader.signal, reader);
     return;
   }
@@ -45,7 +46,7 @@ export async function* attach(session: Session, request: AttachRequest, reader: 
     // A seat resumed without a frame may have one of its first connection under way.
     await session.log.room.shown(seq === 0 ? session.state.seq : seq);
     // The token may have ended before anyone could find this seat by it.
-    if (reader.signal.reason instanceof SessiondError) session.seats.tokensEnded([request.tokenId], reader.signal.reason);
+    if (reader.signal.reason instanceof SessiondError) session.seats.tokensEnded([request.token.token_id], reader.signal.reason);
     yield* watch(session.log, seatId, request.cursor, signal, reader);
   } finally {
     release();

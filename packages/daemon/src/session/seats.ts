@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { SessiondError, type Role, type Seat } from "@sessiond/shared";
 import { afterAwake } from "../clock.ts";
 import { mintId } from "../ids.ts";
+import { mustFit, placeOf, type Place, type Sitter } from "./seat-places.ts";
 import { Wheel, type DriverKeys, type WheelHost } from "./wheel.ts";
 
 /**
@@ -12,7 +13,7 @@ import { Wheel, type DriverKeys, type WheelHost } from "./wheel.ts";
  * A seat is keyed by a secret that its client made, not by connection or id: a reconnecting
  * client's new connection overlaps its old one, and must not be locked out by itself.
  */
-interface Held extends DriverKeys {
+interface Held extends DriverKeys, Place {
   stream: AbortController | null;
   cancelGrace: (() => void) | null;
 }
@@ -30,7 +31,7 @@ export interface SeatRequest {
   /** Take the wheel from whoever has it; the seat that loses it stays. */
   readonly force: boolean;
   readonly secret: string;
-  readonly tokenId: string;
+  readonly token: Sitter;
 }
 
 interface Taken {
@@ -83,12 +84,13 @@ export class Seats {
     // The same client again, before its first try was through: it must not be locked out by itself.
     for (let first = this.#arriving.get(secretHash); first !== undefined; first = this.#arriving.get(secretHash)) await first.catch(() => undefined);
     const known = this.#byHash(secretHash);
-    if (known !== undefined) return this.#resume(known, request.tokenId);
+    if (known !== undefined) return this.#resume(known, request.token.token_id);
     const holder = this.wheel.holder();
     const drives = request.role === "driver" && (holder === undefined || request.force);
     if (request.role === "driver" && !drives && !request.fallback) throw new SessiondError("driver_taken", { driver: holder?.label });
-    this.#mustFit();
-    const held: Held = { seat_id: mintId("seat"), secret_hash: secretHash, token_id: request.tokenId, stream: new AbortController(), cancelGrace: null };
+    const place = placeOf(request.token);
+    this.#mustFit(place);
+    const held: Held = { ...place, seat_id: mintId("seat"), secret_hash: secretHash, stream: new AbortController(), cancelGrace: null };
     if (!drives) return this.#sit(held, "viewer", request.label);
     return (await this.#arrive(held, request, client)) ?? this.take(request, client);
   }
@@ -141,7 +143,8 @@ export class Seats {
         continue;
       }
       const keys = seat.role === "driver" ? stored.find(({ seat_id }) => seat_id === seat.seat_id) : undefined;
-      if (!this.#held.has(seat.seat_id) && keys !== undefined) this.#held.set(seat.seat_id, { ...keys, stream: null, cancelGrace: null });
+      // It has the place that who drives always has.
+      if (!this.#held.has(seat.seat_id) && keys !== undefined) this.#held.set(seat.seat_id, { ...keys, share: "own", stream: null, cancelGrace: null });
       const held = this.#held.get(seat.seat_id);
       if (held === undefined) this.leave(seat.seat_id, "restart");
       else if (held.stream === null) this.#startGrace(held);
@@ -211,15 +214,14 @@ export class Seats {
     // The life may have ended since the caller looked, and nothing follows its last frame.
     const over = this.#host.over();
     if (over !== null) throw over;
-    this.#mustFit();
+    this.#mustFit(held);
     const seq = this.#host.apply({ type: "seat_taken", seat_id: held.seat_id, role, label });
     this.#held.set(held.seat_id, held);
     return { seatId: held.seat_id, seq, stream: (held.stream ??= new AbortController()) };
   }
 
-  #mustFit(): void {
-    const { seats_max } = this.#host.limits;
-    if (this.#seats.length >= seats_max) throw new SessiondError("limit_reached", { limit: "seats_max", value: seats_max, unit: "seats" });
+  #mustFit(comer: Place): void {
+    mustFit(comer, [...this.#held.values()], this.#host.limits);
   }
 
   #startGrace(held: Held): void {

@@ -33,7 +33,7 @@ export const attach: Handler<"attach"> = async function* ({ input, grant, daemon
       fallback: input.fallback !== undefined,
       force,
       secret: seatSecret,
-      tokenId: token.token_id,
+      token,
       cursor,
     };
     yield* attachTo(session, request, { signal, ready: () => reader.ready() });

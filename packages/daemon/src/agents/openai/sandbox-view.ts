@@ -36,8 +36,8 @@ export interface Viewed {
   release(): Promise<void>;
 }
 
-/** Behind standard input, output and errors, what is fed and what is reported. */
-const firstDescriptor = 5;
+/** Behind standard input, output and errors, what is fed, what is reported, and the filter. */
+const firstDescriptor = 6;
 
 /** A directory of this machine, and where it is seen. */
 interface Shown {
@@ -49,6 +49,8 @@ interface Shown {
 
 const systemDirs = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store", "/gnu/store"];
 const temporaryDirs = ["/tmp", "/var/tmp"];
+/** Names of the owner's keys, which the kernel shows whoever runs as the owner. */
+const kernelKeys = ["/proc/keys", "/proc/key-users"];
 
 /** Without capabilities, and without user namespaces in which to get them, nothing of the view can be undone from inside. */
 const fixed = [
@@ -103,7 +105,7 @@ async function wordsOf({ workdir: held, sandbox, env, homes, forbidden: named, s
     ...(sandbox === "network" ? [] : ["--unshare-net"]),
     ...links.flatMap((dir) => ["--symlink", readlinkSync(dir), dir]),
     // Where the daemon's owner is root, nothing else keeps the kernel's settings from being written.
-    ...["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"],
+    ...["--proc", "/proc", ...kernelKeys.filter(existsSync).flatMap(shut), "--remount-ro", "/proc", "--dev", "/dev"],
     ...[...temporaryDirs, ...homes.filter((home) => home !== sep)].flatMap(empty),
     ...shown.flatMap(bind),
     ...shown.flatMap(coveredIn).filter(existsSync).flatMap(empty),

@@ -4,12 +4,13 @@ import { existsSync, realpathSync } from "node:fs";
 import { userInfo } from "node:os";
 import { isAbsolute } from "node:path";
 import { limits, type Sandbox } from "@sessiond/shared";
-import type { Enclosure } from "../enclosure.ts";
+import { feed, type Enclosure } from "../enclosure.ts";
 import { markWords } from "../process-table.ts";
 import { isSystemProgram, systemProgram } from "../../system-program.ts";
 import { childEnvironment } from "./child-env.ts";
 import { HeldDirectory } from "./held-directory.ts";
 import { isInside } from "./paths.ts";
+import { sandboxFilter } from "./sandbox-filter.ts";
 import { viewOf, type View, type Viewed } from "./sandbox-view.ts";
 import { ToolError } from "./tools/tool.ts";
 
@@ -46,10 +47,13 @@ interface Bubblewrap {
   readonly path: string;
   /** Words that older versions do not know. */
   readonly newer: readonly string[];
+  readonly filter: Uint8Array;
 }
 
 const elsewise = "or start the session with the sandbox `off`";
 const install = `install bubblewrap (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap) for the whole system, ${elsewise}`;
+/** It takes the rules for system calls from the descriptor that an enclosure feeds them to. */
+const filtered = ["--seccomp", "5"];
 /** Name directories that are not there inside; programs do without. */
 const leftOut = new Set(["TMPDIR", "XDG_RUNTIME_DIR"]);
 
@@ -77,15 +81,16 @@ export class SandboxMaker {
     try {
       const missing = await this.whyNot();
       if (missing !== null) throw new ToolError(`The command was not run, because its sandbox cannot be made: ${missing}.`);
-      const { path, newer } = await this.#bubblewrap();
+      const { path, newer, filter } = await this.#bubblewrap();
       const isWithin = (each: string): boolean => existsSync(each) && (isInside(each, workdir.path) || isInside(realpathSync(each), workdir.path));
       const within = [path, ...this.#options.programDirs].find(isWithin);
       if (within !== undefined)
         throw new ToolError(`The command was not run: ${within} lies in the working directory, where a command could put anything in its place.`);
       const given = Object.entries(env).filter(([name]) => !leftOut.has(name));
       return {
-        words: [path, ...markWords, mark, ...words, ...newer, "--info-fd", "4", "--args", "3", "--"],
+        words: [path, ...markWords, mark, ...words, ...filtered, ...newer, "--info-fd", "4", "--args", "3", "--"],
         fed: given.map(([name, value]) => `--setenv\0${name}\0${value}\0`).join(""),
+        filter,
         ...view,
       };
     } catch (error) {
@@ -108,16 +113,19 @@ export class SandboxMaker {
   async #find(): Promise<Bubblewrap> {
     const path = await systemProgram("bwrap", this.#options.programDirs);
     if (path === null) throw new Error(`there is no bubblewrap (\`bwrap\`) here that is root's; ${install}`);
+    const filter = sandboxFilter(process.arch);
+    if (filter === null) throw new Error(`which system calls a command may make is not known for this architecture (${process.arch}); ${elsewise}`);
     const env = childEnvironment(this.#options.childEnv, this.#options.forbiddenDirs);
     const workdir = await HeldDirectory.open(realpathSync("/usr"));
     const { words, descriptors, release } = await this.#view({ workdir, sandbox: "no_network", env });
     const newer = ["--disable-userns"];
-    const without = await failure([path, ...words], descriptors);
-    const isNewer = without === null && (await failure([path, ...words, ...newer], descriptors)) === null;
+    const tried = (more: readonly string[]): Promise<string | null> => failure([path, ...words, ...filtered, ...more], { filter, descriptors });
+    const without = await tried([]);
+    const isNewer = without === null && (await tried(newer)) === null;
     await Promise.all([workdir.close(), release()]);
     if (without?.includes("bind-fd") === true) throw new Error(`bubblewrap is too old here (${path} has no --bind-fd, as 0.10 has); ${install}`);
     if (without !== null) throw new Error(`bubblewrap does not work here (${path}: ${without}); allow user namespaces for it, ${elsewise}`);
-    return { path, newer: isNewer ? newer : [] };
+    return { path, newer: isNewer ? newer : [], filter };
   }
 
   /** Who is to be confined must not be able to put another in its place. */
@@ -128,11 +136,12 @@ export class SandboxMaker {
 }
 
 /** Null when a command ran under it, and said what it was to say; else its last words. What is no bubblewrap may end well and run nothing. */
-function failure([path = "", ...words]: readonly string[], descriptors: readonly number[]): Promise<string | null> {
+function failure([path = "", ...words]: readonly string[], { filter, descriptors }: Pick<Enclosure, "filter" | "descriptors">): Promise<string | null> {
   const nonce = randomUUID();
   const options = { env: {}, cwd: "/", timeout: limits.sandbox_try_ms, killSignal: "SIGKILL" } as const;
-  const stdio = ["ignore" as const, "pipe" as const, "pipe" as const, "ignore" as const, "ignore" as const, ...descriptors];
+  const stdio = ["ignore" as const, "pipe" as const, "pipe" as const, "ignore" as const, "ignore" as const, "pipe" as const, ...descriptors];
   const child = spawn(path, [...words, "--", "/bin/sh", "-c", 'printf %s "$0"', nonce], { ...options, stdio });
+  feed(child, 5, filter);
   let [out, said] = ["", ""];
   child.stdout?.on("data", (piece: Buffer) => (out += piece.toString()));
   child.stderr?.on("data", (piece: Buffer) => (said += piece.toString()));

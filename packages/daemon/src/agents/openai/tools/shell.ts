@@ -20,7 +20,8 @@ export const shell = defineTool({
   async preview({ command, timeout_ms }, { paths, sandbox }) {
     await paths.mustStand();
     return {
-      text: `$ ${command}\n\nin ${paths.workdir}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}${sandbox === "off" ? "" : `\n${inSandbox[sandbox]}`}`,
+      // What is said of the command begins its line: no line of the command's own does, nor of a directory's name, and so looks like it.
+      text: `$ ${command.replaceAll("\n", "\n  ")}\n\nin ${onOneLine(paths.workdir)}${timeout_ms ? `, for at most ${timeout_ms} ms` : ""}${sandbox === "off" ? "" : `\n${inSandbox[sandbox]}`}`,
       fileDigest: "",
       // What may be run confined may not for that be run as the owner.
       pattern: { type: "command", command, directory: paths.workdir, ...(sandbox !== "off" && { sandbox }) },
@@ -54,6 +55,8 @@ export const shell = defineTool({
   },
 });
 
+/** The session escapes the other characters that deceive, and leaves these. */
+const onOneLine = (path: string): string => path.replace(/[\n\t]/g, (character) => `\\u{${character.charCodeAt(0).toString(16)}}`);
 const inSandbox = {
   no_network: "in a sandbox without network, in which only this directory can be written",
   network: "in a sandbox with network, in which only this directory can be written",
