@@ -167,6 +167,32 @@ test("B7 in one turn of the event loop one long answer is begun: who asks once i
   expect(told).toHaveLength(102);
 });
 
+test("B7 B24 short answers go on within a turn of the event loop until together they are long, and then in the next one; a length that comes late holds nobody up", async () => {
+  const turns = new AnswerTurns();
+  const told: number[] = [];
+  const chars = limits.answers_per_turn_chars_max / 4;
+  const asker = linkInProcess();
+  const all = Array.from({ length: 10 }, async (_, at) => {
+    const given = await turns.take(asker, "a session");
+    told.push(at);
+    given(chars);
+  });
+  const counts: number[] = [];
+  for (let turn = 0; turn < 4; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    counts.push(told.length);
+  }
+  // The first look may come before or after the first turn's end.
+  expect(counts[0]).toBeGreaterThan(1);
+  for (const [at, count] of counts.entries()) expect(count - (counts[at - 1] ?? 0)).toBeLessThanOrEqual(at === 0 ? 8 : 4);
+  await Promise.all(all);
+  expect(told).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  const late = await turns.take(asker, "a slow disk");
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  late();
+  (await turns.take(asker, "another"))();
+});
+
 test("B24 a long answer that waits for one session's disk holds up none about another session, not on its own connection either", async () => {
   const turns = new AnswerTurns();
   const asker = linkInProcess();

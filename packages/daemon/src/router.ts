@@ -1,7 +1,7 @@
 import { initTRPC, tracked, TRPCError } from "@trpc/server";
 import { errorTable, holdsSecret, isSessiondError, schemas, SessiondError, verbs, type Row, type VerbName, type WireErrorShape } from "@sessiond/shared";
 import { z } from "zod";
-import { AnswerTurns } from "./answer-turns.ts";
+import { AnswerTurns, charsOf } from "./answer-turns.ts";
 import type { Audit } from "./audit.ts";
 import type { Clock } from "./clock.ts";
 import type { Counters } from "./counters.ts";
@@ -130,10 +130,10 @@ function sessionNamed(raw: unknown): string | undefined {
 }
 
 /** The wait may be long: the gate is asked again after it. */
-async function turn({ turns, daemon }: Ladder, { name, row, raw, connection }: Dispatched): Promise<() => void> {
+async function turn({ turns, daemon }: Ladder, { name, row, raw, connection }: Dispatched): Promise<(chars?: number) => void> {
   const given = await turns.take(connection, `${name} ${sessionNamed(raw) ?? ""}`);
   if (!daemon.host.draining || passesDraining(row, raw)) return given;
-  given();
+  given(0);
   throw new SessiondError("shutting_down");
 }
 
@@ -142,7 +142,7 @@ async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
-  let given: (() => void) | undefined;
+  let given: ((chars?: number) => void) | undefined;
   try {
     leave = dispatched.connection.enter(dispatched.row.kind);
     release = await hold(options, dispatched.raw);
@@ -159,11 +159,13 @@ async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);
     note(options, dispatched, grant, "ok", since, { session: startedSession(checked) });
+    given?.(charsOf(checked));
+    given = undefined;
     return checked;
   } catch (error) {
     throw refused(options, dispatched, grant, error, since);
   } finally {
-    given?.();
+    given?.(0);
     release?.();
     leave?.();
   }
@@ -174,7 +176,7 @@ async function* stream(options: Ladder, dispatched: Dispatched) {
   let grant: Grant | undefined;
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
-  let given: (() => void) | undefined;
+  let given: ((chars?: number) => void) | undefined;
   let joined: ReturnType<typeof joinedSignal> | undefined;
   let noted = false;
   try {
@@ -209,7 +211,7 @@ async function* stream(options: Ladder, dispatched: Dispatched) {
     if (noted) throw streamFailed(options, error);
     throw refused(options, dispatched, grant, error, since);
   } finally {
-    given?.();
+    given?.(0);
     joined?.release();
     release?.();
     leave?.();

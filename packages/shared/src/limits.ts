@@ -106,6 +106,11 @@ export const limitTable = {
   journal_pending_bytes_max: { value: 4_194_304, unit: "bytes", why: "an agent that outruns the disk waits here" },
   journal_line_bytes_max: { value: 4_194_304, unit: "bytes", why: "longer than any frame that schemas allow; a longer line is damage" },
   page_frames_max: { value: 512, unit: "count", why: "one page of session_data" },
+  answers_per_turn_chars_max: {
+    value: 65_536,
+    unit: "chars",
+    why: "made in one turn of the event loop, of verbs whose answers may be long; a longer one has a turn to itself",
+  },
   page_bytes_max: { value: 524_288, unit: "bytes", why: "one page of session_data" },
   // The journal's segments.
   segment_bytes_max: { value: 4_194_304, unit: "bytes", why: "waking a session reads this much, beside a snapshot" },
