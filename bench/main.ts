@@ -2,11 +2,21 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join, resolve } from "node:path";
+import { fanout } from "./fanout.bench.ts";
+import { approval } from "./approval.bench.ts";
+import { catchUp } from "./catch-up.bench.ts";
+import { create } from "./create.bench.ts";
+import { growth } from "./growth.bench.ts";
+import { journal } from "./journal.bench.ts";
+import { prompt } from "./prompt.bench.ts";
+import { memory } from "./memory.bench.ts";
 import { asTable, isGood, type Bench, type Row } from "./row.ts";
+import { start } from "./start.bench.ts";
+import { stream } from "./stream.bench.ts";
 import { verb } from "./verb.bench.ts";
 
 const root = resolve(import.meta.dirname, "..");
-const benches: readonly Bench[] = [verb];
+const benches: readonly Bench[] = [fanout, stream, verb, prompt, approval, create, memory, start, catchUp, journal, growth];
 
 const help = `Measures sessiond against limits built from the same parts and measured in the same run.
 
