@@ -11,7 +11,7 @@ afterEach(async () => {
   await endRigs();
 });
 
-const limits = { window_frames_max: 1, batch_frames_max: 5, segments_held_max: 3 };
+const limits = { window_frames_max: 1, batch_bytes_max: 1_000, segments_held_max: 3 };
 /** Kept, held, the one that is written to, and the one whose sealing asked anew. */
 const rowMax = 2 + 3 + 1 + 1;
 

@@ -1,7 +1,8 @@
 import { crc32 } from "node:zlib";
 import type { EventOf, Frame } from "@sessiond/shared";
 import type { Disk, DiskFile } from "../disk.ts";
-import { kindOf, linesFrom } from "./journal-file.ts";
+import { kindOf, linesFrom, SparseIndex } from "./journal-file.ts";
+import { seqOf, type Lines } from "./segment-file.ts";
 import { compactedHeaderLine, readHeader, segmentPath, temporaryPath } from "./segment.ts";
 
 /**
@@ -91,7 +92,7 @@ export interface Rewriting {
  * @throws what the disk throws; the signal's reason
  * Cost: two passes over the segment; memory for one merged frame and the ids of its calls.
  */
-export async function rewriteCompacted(after: number, { disk, directory, now, charsMax, signal }: Rewriting): Promise<"written" | "damaged"> {
+export async function rewriteCompacted(after: number, { disk, directory, now, charsMax, signal }: Rewriting): Promise<Lines | "damaged"> {
   const source = await disk.open(segmentPath(directory, after), "read");
   let target: DiskFile | null = null;
   try {
@@ -124,7 +125,7 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
     await lines.flush();
     await target.write(0, head(lines.crc));
     await target.datasync();
-    return "written";
+    return { index: lines.index, end: lines.end, bad: new Set() };
   } finally {
     await target?.close();
     await source.close();
@@ -134,25 +135,33 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
 class LineWriter {
   /** Of what was flushed. */
   crc = 0;
+  readonly index: SparseIndex;
+  /** Where the next line will be. */
+  end: number;
   readonly #file: DiskFile;
   #text = "";
-  #end: number;
+  #flushed: number;
 
   constructor(file: DiskFile, start: number) {
     this.#file = file;
-    this.#end = start;
+    this.#flushed = this.end = start;
+    this.index = new SparseIndex(start);
   }
 
   async add(lines: readonly string[]): Promise<void> {
-    for (const line of lines) this.#text += `${line}\n`;
+    for (const line of lines) {
+      this.#text += `${line}\n`;
+      this.index.note(seqOf(line), this.end);
+      this.end += Buffer.byteLength(line) + 1;
+    }
     if (this.#text.length >= writeBytes) await this.flush();
   }
 
   async flush(): Promise<void> {
     const bytes = Buffer.from(this.#text);
     this.#text = "";
-    if (bytes.length > 0) await this.#file.write(this.#end, bytes);
-    this.#end += bytes.length;
+    if (bytes.length > 0) await this.#file.write(this.#flushed, bytes);
+    this.#flushed += bytes.length;
     this.crc = crc32(bytes, this.crc);
   }
 }

@@ -116,7 +116,7 @@ export class Compactor {
     signal.throwIfAborted();
     this.#segments.compacting(end);
     await disk.rename(temporary, segmentPath(directory, after));
-    this.#segments.compacted(after);
+    this.#segments.compacted(after, written);
     await disk.syncDirectory(directory);
   }
 }

@@ -33,12 +33,18 @@ export interface Scan {
 const readBytes = 1_048_576;
 const indexEveryBytes = 65_536;
 const newline = 10;
+const noBytes: Buffer = Buffer.alloc(0);
+
+interface Mark {
+  readonly seq: number;
+  readonly offset: number;
+}
 
 /** Offsets of some frames, ascending; memory is 1/65,536 of the file's size, not of its frames. */
 export class SparseIndex {
   /** Where lines begin: behind the header. */
   readonly start: number;
-  readonly #marks: { seq: number; offset: number }[] = [];
+  readonly #marks: Mark[] = [];
 
   constructor(start = 0) {
     this.start = start;
@@ -49,17 +55,33 @@ export class SparseIndex {
     if (last === undefined || offset - last.offset >= indexEveryBytes) this.#marks.push({ seq, offset });
   }
 
+  /** Seq of the first frame; undefined when there is none. */
+  get first(): number | undefined {
+    return this.#marks[0]?.seq;
+  }
+
   /** Offset of a line at or before frame `seq`. */
   before(seq: number): number {
-    return this.#last((mark) => mark.seq <= seq);
+    return this.#marks[this.#count((mark) => mark.seq <= seq) - 1]?.offset ?? this.start;
   }
 
-  /** Offset of a line before the one at `offset`; the first line's when there is none. */
-  back(offset: number): number {
-    return this.#last((mark) => mark.offset < offset);
+  /** The first mark with this seq, or behind it: a page that ends there leaves nothing half read. */
+  atLeast(seq: number): Mark | undefined {
+    return this.#marks[this.#count((mark) => mark.seq < seq)];
   }
 
-  #last(holds: (mark: { seq: number; offset: number }) => boolean): number {
+  /** The first mark behind this offset. */
+  behind(offset: number): Mark | undefined {
+    return this.#marks[this.#count((mark) => mark.offset <= offset)];
+  }
+
+  /** The last mark before this offset; the first line when there is none. */
+  back(offset: number): Mark {
+    return this.#marks[this.#count((mark) => mark.offset < offset) - 1] ?? { seq: 0, offset: this.start };
+  }
+
+  /** How many marks hold: those at the beginning. */
+  #count(holds: (mark: Mark) => boolean): number {
     let low = 0;
     let high = this.#marks.length;
     while (low < high) {
@@ -68,7 +90,7 @@ export class SparseIndex {
       if (mark !== undefined && holds(mark)) low = middle + 1;
       else high = middle;
     }
-    return this.#marks[low - 1]?.offset ?? this.start;
+    return low;
   }
 }
 
@@ -81,17 +103,21 @@ export interface Line {
   readonly whole: boolean;
 }
 
-/** @param step  bytes read at once: what one turn of the event loop may have to parse */
+/**
+ * @param step   bytes read at once: what one turn of the event loop may have to parse
+ * @param ahead  the first bytes, where they have been read already
+ */
 export async function* linesFrom(
   file: DiskFile,
   start: number,
   end: number,
-  { longest = limits.journal_line_bytes_max, step = readBytes } = {},
+  { longest = limits.journal_line_bytes_max, step = readBytes, ahead = noBytes } = {},
 ): AsyncGenerator<Line> {
   let carry: Buffer = Buffer.alloc(0);
   let offset = start;
   for (let position = start; position < end;) {
-    const read = await file.read(position, Math.min(step, end - position));
+    const begun = position === start ? ahead.subarray(0, end - start) : noBytes;
+    const read = begun.length > 0 ? begun : await file.read(position, Math.min(step, end - position));
     if (read.length === 0) break;
     position += read.length;
     const bytes = carry.length === 0 ? read : Buffer.concat([carry, read]);
@@ -135,6 +161,8 @@ export interface ScanFrom {
   /** Seq of the last frame before. */
   readonly after: number;
   readonly epochs: readonly Epoch[];
+  /** What was read of it with what came before. */
+  readonly ahead?: Buffer;
   /** False where frames are missing on purpose. */
   readonly dense: boolean;
 }
@@ -151,7 +179,7 @@ export async function scan(file: DiskFile, from: ScanFrom, visit: (frame: Frame)
   const index = new SparseIndex(from.start);
   let lastSeq = from.after;
   let end = from.start;
-  for await (const line of linesFrom(file, from.start, size)) {
+  for await (const line of linesFrom(file, from.start, size, { ...(from.ahead && { ahead: from.ahead }) })) {
     const kind = kindOf(line);
     const lastEpoch = epochs.at(-1)?.epoch ?? 0;
     if (kind !== null && "epoch" in kind && kind.epoch.epoch === lastEpoch + 1 && kind.epoch.after === lastSeq) {

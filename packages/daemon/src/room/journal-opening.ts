@@ -58,7 +58,9 @@ export async function openToWrite(place: Place, options: OpenOptions): Promise<O
   try {
     if (options.cut !== undefined) await rewriteUnsynced(file, options.cut);
     await foldOlder(place, found, options);
-    const result = await scan(file, scanFrom(found.header), options.visit);
+    // After a cut lines are others than those that were read ahead.
+    const { ahead: _ahead, ...rewritten } = found.header;
+    const result = await scan(file, scanFrom(options.cut === undefined ? found.header : rewritten), options.visit);
     // Numbers that were shown must not be given again. A start from this file is another epoch, and every reader is told.
     if (options.cut !== undefined && result.end !== options.cut.shown) throw lostLines();
     let lastEpoch = Math.max(lost, result.epochs.at(-1)?.epoch ?? 0);
@@ -95,7 +97,7 @@ export async function openToRead(place: Place, options: Pick<OpenOptions, "limit
   }
 }
 
-const scanFrom = (header: Header) => ({ start: header.end, after: header.after, epochs: header.epochs, dense: !header.compacted });
+const scanFrom = ({ end, after, epochs, compacted, ahead }: Header) => ({ start: end, after, epochs, dense: !compacted, ...(ahead && { ahead }) });
 const lostLines = (): SessiondError =>
   new SessiondError("storage_failed", { reason: "the journal has lost lines that were shown; restart the daemon to go on with what is left" });
 

@@ -186,6 +186,11 @@ export class Journal {
     return this.#segments.readBefore(before, size);
   }
 
+  /** Whether there are frames before this one. @throws as `read` */
+  anyBefore(seq: number): Promise<boolean> {
+    return this.#segments.anyBefore(seq);
+  }
+
   /** All that is left of the frames up to `through`, from the first on. @throws what the disk throws */
   frames(through: number): AsyncIterable<Frame> {
     return this.#segments.frames(through);

@@ -261,8 +261,14 @@ export class Room {
     return frames.toReversed();
   }
 
+  /** Whether there are frames before this one; the first of a journal may have been dropped. */
+  async anyBefore(seq: number): Promise<boolean> {
+    if (seq <= 1 || seq > (this.#window[0]?.seq ?? seq)) return seq > 1;
+    return (await this.#fromDisk((journal) => journal.anyBefore(seq))) ?? this.anyBefore(seq);
+  }
+
   /** @returns null when another file has taken its place meanwhile */
-  async #fromDisk(read: (journal: Journal) => Promise<EncodedFrame[]>): Promise<EncodedFrame[] | null> {
+  async #fromDisk<T>(read: (journal: Journal) => Promise<T>): Promise<T | null> {
     const journal = this.#journal;
     return read(journal).catch((cause: unknown) => {
       if (journal !== this.#journal) return null;
@@ -274,7 +280,9 @@ export class Room {
 
   async #take(after: number): Promise<{ last: number; frames: EncodedFrames }> {
     if (this.#latest?.after === after) return this.#latest;
-    const frames = await this.page(after, this.#limits.batch_frames_max, this.#limits.batch_bytes_max);
+    // From disk as much as a batch may be, however many frames: it is read in larger parts, and none of it twice.
+    const behind = after + 1 < (this.#window[0]?.seq ?? Number.POSITIVE_INFINITY);
+    const frames = await this.page(after, behind ? Number.POSITIVE_INFINITY : this.#limits.batch_frames_max, this.#limits.batch_bytes_max);
     const last = frames.at(-1);
     if (last === undefined) throw new SessiondError("storage_failed", { reason: "the journal lacks frames that were shown" });
     const taken = { after, last: last.seq, frames: new EncodedFrames(frames.map((frame) => frame.text)) };

@@ -28,6 +28,8 @@ export interface Header {
   readonly crc?: string;
   /** Where its lines begin. */
   readonly end: number;
+  /** Of these the first ones, read with it. */
+  readonly ahead?: Buffer;
 }
 
 const first = "journal";
@@ -55,19 +57,27 @@ export const crcText = (crc: number): string => crc.toString(16).padStart(8, "0"
  */
 export async function readHeader(file: DiskFile, after: number): Promise<Header | "torn" | "malformed"> {
   const size = await file.size();
-  const begins = (await file.read(0, prefix.length)).toString("utf8");
-  if (after === 0 && begins !== prefix) return { after, epochs: [], compacted: false, end: 0 };
+  let bytes = await file.read(0, Math.min(size, headerStep));
+  if (after === 0 && bytes.toString("utf8", 0, prefix.length) !== prefix) return { after, epochs: [], compacted: false, end: 0, ahead: bytes };
   // A snapshot may be longer than any frame; its epochs come on top.
-  for await (const line of linesFrom(file, 0, size, { longest: longestHeader })) {
-    // The first segment has one only after a compaction, which puts it there whole. What a making cut short left is the
-    // beginning of a head; anything else was something once, and is kept.
-    if (!line.whole) return size <= longestHeader && after > 0 && isBeginning(line.text) ? "torn" : "malformed";
-    const value = parseLine(line.text);
-    return (value && headerOf(value, after, line.end)) ?? "malformed";
+  while (!bytes.includes(newline) && bytes.length < size && bytes.length <= longestHeader) {
+    const more = await file.read(bytes.length, Math.min(size - bytes.length, headerStep));
+    if (more.length === 0) break;
+    bytes = Buffer.concat([bytes, more]);
   }
-  return "torn";
+  const stop = bytes.indexOf(newline);
+  // The first segment has one only after a compaction, which puts it there whole. What a making cut short left is the
+  // beginning of a head; anything else was something once, and is kept.
+  if (stop === -1) return size <= longestHeader && after > 0 && isBeginning(bytes.toString("utf8")) ? "torn" : "malformed";
+  const value = parseLine(bytes.toString("utf8", 0, stop));
+  const header = value && headerOf(value, after, stop + 1);
+  // A copy: the header's own bytes need not be kept for it.
+  return header === null ? "malformed" : { ...header, ahead: Buffer.from(bytes.subarray(stop + 1)) };
 }
 
+const newline = 10;
+/** Read at once. */
+const headerStep = 262_144;
 const prefix = '{"after":';
 const isBeginning = (text: string): boolean => (text.startsWith(prefix) || prefix.startsWith(text)) && !text.includes("\0");
 const longestHeader = limits.snapshot_bytes_max + 1_048_576;
@@ -111,7 +121,7 @@ export async function* framesIn(disk: Disk, path: string, after: number): AsyncG
   try {
     const header = await readHeader(file, after);
     if (typeof header === "string") return;
-    for await (const line of linesFrom(file, header.end, await file.size())) {
+    for await (const line of linesFrom(file, header.end, await file.size(), { ...(header.ahead && { ahead: header.ahead }) })) {
       const kind = line.text.startsWith('{"seq":') ? kindOf(line) : null;
       if (kind !== null && "frame" in kind) yield kind.frame;
     }

@@ -2,7 +2,7 @@ import { SessiondError, type Frame, type Limits } from "@sessiond/shared";
 import type { Disk } from "../disk.ts";
 import type { EncodedFrame } from "./journal-file.ts";
 import { framesIn, isCompacted, readHeader, segmentPath } from "./segment.ts";
-import { indexSealed, readAfter, readBefore, type PageSize, type SegmentFile } from "./segment-file.ts";
+import { indexSealed, readAfter, readBefore, type Lines, type PageSize, type SegmentFile } from "./segment-file.ts";
 
 /**
  * The row of a journal's segments, as readers see it: finds the one that holds a seq, keeps a few
@@ -54,6 +54,8 @@ export class Segments {
   #active: { file: SegmentFile; shared: Shared };
   /** Sealed and open; the one used last is at the end. */
   readonly #open = new Map<number, Shared>();
+  /** What is known of sealed ones, open or not: to find it again would be to read them. */
+  readonly #known = new Map<number, Lines & { readonly compacted: boolean }>();
   #compactedThrough = 0;
   #closed = false;
 
@@ -104,6 +106,15 @@ export class Segments {
     }
   }
 
+  /** Whether there are frames before this one. The segment that holds them tells by its index. */
+  async anyBefore(seq: number): Promise<boolean> {
+    for (let place = this.#holding(seq - 1); place >= 0; place--) {
+      const first = await this.#use(place, ({ index }) => Promise.resolve(index.first));
+      if (first !== undefined && first < seq) return true;
+    }
+    return false;
+  }
+
   /** Every frame that can be read, up to `through`, past what cannot be. Each segment is as it was when it was come to. @throws what the disk throws */
   async *frames(through: number): AsyncGenerator<Frame> {
     for (const { after } of [...this.#row]) {
@@ -117,6 +128,8 @@ export class Segments {
 
   /** The active segment is full: what was written to it is sealed, and `file` goes on behind `after`. */
   roll(after: number, file: SegmentFile): void {
+    const { index, end, bad } = this.#active.file;
+    this.#known.set(this.after, { compacted: false, index, end, bad });
     this.#keepOpen(this.after, this.#active.shared);
     this.#active = { file, shared: new Shared(Promise.resolve(file)) };
     this.#row.push({ after, compacted: false });
@@ -127,9 +140,11 @@ export class Segments {
     this.#compactedThrough = Math.max(this.#compactedThrough, end);
   }
 
-  compacted(after: number): void {
+  /** @param known  where what is left of it lies */
+  compacted(after: number, lines: Lines): void {
     const segment = this.#row.find((one) => one.after === after);
     if (segment !== undefined) segment.compacted = true;
+    this.#known.set(after, { ...lines, compacted: true });
     const open = this.#open.get(after);
     this.#open.delete(after);
     void open?.letGo();
@@ -178,11 +193,18 @@ export class Segments {
   async #index(after: number, end: number): Promise<SegmentFile> {
     const file = await this.#disk.open(segmentPath(this.#directory, after), "read");
     try {
+      const known = this.#known.get(after);
+      // A compacted one may be under this name by now.
+      if (known !== undefined && known.compacted === (await isCompacted(file))) return { file, ...known };
       const header = await readHeader(file, after);
       if (typeof header === "string") throw new SessiondError("storage_failed", { reason: "the head of a journal's segment cannot be read" });
       // Somebody who writes to this journal compacted it, while this one only reads: it has no right to what it counted on.
       if (header.compacted && end > this.#compactedThrough) throw new SessiondError("storage_failed", { reason: "the journal was compacted meanwhile" });
-      return await indexSealed(file, header.end, { after, last: header.compacted ? null : end });
+      const indexed = await indexSealed(file, header.end, { after, last: header.compacted ? null : end, ahead: header.ahead });
+      const { index, bad } = indexed;
+      if (this.#row.find((one) => one.after === after)?.compacted === header.compacted)
+        this.#known.set(after, { compacted: header.compacted, index, end: indexed.end, bad });
+      return indexed;
     } catch (error) {
       await file.close();
       throw error;

@@ -1,6 +1,5 @@
 import { limits, SessiondError, type Frame } from "@sessiond/shared";
 import type { EncodedFrame } from "../room/journal-file.ts";
-import type { Room } from "../room/room.ts";
 import { withLog } from "./of-session.ts";
 import type { Handler } from "./verb.ts";
 
@@ -10,7 +9,7 @@ export const sessionData: Handler<"session_data"> = ({ input, daemon }) => {
   return withLog(daemon, input.session_id, async ({ room }) => {
     const page = before === undefined ? await room.page(after ?? 0, limit, limits.page_bytes_max) : await room.pageBefore(before, limit, limits.page_bytes_max);
     const last = page.at(-1)?.seq ?? after ?? 0;
-    const more = before === undefined ? last < room.head : await anyBefore(room, page[0]?.seq ?? 0);
+    const more = before === undefined ? last < room.head : await room.anyBefore(page[0]?.seq ?? 0);
     daemon.counters.framesDecoded += page.length;
     return {
       frames: page.map(frameOf),
@@ -22,9 +21,6 @@ export const sessionData: Handler<"session_data"> = ({ input, daemon }) => {
     };
   });
 };
-
-/** The first frames of a journal may have been dropped. */
-const anyBefore = async (room: Room, seq: number): Promise<boolean> => seq > 1 && (await room.pageBefore(seq, 1, 0)).length > 0;
 
 /** Validated when it was written; what is not JSON any more was changed on the disk. */
 function frameOf({ text }: EncodedFrame): Frame {
