@@ -68,9 +68,11 @@ export class Session extends SessionHandle {
   readonly differs: readonly Differing[];
   readonly #parts: SessionParts;
   readonly #seats = new Set<ViewerSeat>();
-  /** Seats being taken; one that is given after the end is left at once. */
-  readonly #attaching = new Set<Promise<unknown>>();
-  readonly #givenUp = new AbortController();
+  /**
+   * Seats being taken, and what gives each up; one that is given after the end is left at once. A signal for each: of one
+   * signal that many listen to Node warns.
+   */
+  readonly #attaching = new Map<AbortController, Promise<unknown>>();
   /** Ends waits. */
   readonly #closing = new AbortController();
   #closed: Promise<void> | null = null;
@@ -115,23 +117,24 @@ export class Session extends SessionHandle {
   attach(request: AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat>;
   async attach(request: AttachDriver | AttachViewer | AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat> {
     if (this.#closed !== null) throw handleClosed();
-    const attaching = this.#attach(request);
-    this.#attaching.add(attaching);
+    const givenUp = new AbortController();
+    const attaching = this.#attach(request, givenUp.signal);
+    this.#attaching.set(givenUp, attaching);
     try {
       return await attaching;
     } finally {
-      this.#attaching.delete(attaching);
+      this.#attaching.delete(givenUp);
     }
   }
 
-  async #attach(request: AttachDriver | AttachViewer | AttachDriverOrViewer): Promise<DriverSeat | ViewerSeat> {
+  async #attach(request: AttachDriver | AttachViewer | AttachDriverOrViewer, givenUp: AbortSignal): Promise<DriverSeat | ViewerSeat> {
     const auth: Auth = { ...this.auth, seat_secret: newSeatSecret() };
     const fallback = request.as === "driver" ? request.fallback : undefined;
     const force = "force" in request && request.force === true ? true : undefined;
     const label = request.label ?? this.#parts.clientName;
     const stream = new SeatStream(this.calls.door, { sessionId: this.id, role: request.as, label, fallback, force, auth });
     const handles = new SeatHandles({ stream, calls: this.calls, auth, sessionId: this.id });
-    const limit = callLimit(undefined, request.signal, this.#givenUp.signal);
+    const limit = callLimit(undefined, request.signal, givenUp);
     try {
       await stream.open({ ...request, signal: limit.signal });
     } catch (error) {
@@ -175,8 +178,10 @@ export class Session extends SessionHandle {
 
   async #close(): Promise<void> {
     this.#closing.abort(handleClosed());
-    const giveUp = setTimeout(() => this.#givenUp.abort(), limits.goodbye_ms);
-    await Promise.allSettled([...[...this.#seats].map((seat) => seat.detach()), ...this.#attaching]);
+    const giveUp = setTimeout(() => {
+      for (const givenUp of this.#attaching.keys()) givenUp.abort();
+    }, limits.goodbye_ms);
+    await Promise.allSettled([...[...this.#seats].map((seat) => seat.detach()), ...this.#attaching.values()]);
     clearTimeout(giveUp);
     const { ownTokenId, ownCalls, hostAuth = this.auth, closed } = this.#parts;
     if (ownTokenId !== undefined) {
