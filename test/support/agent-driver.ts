@@ -1,6 +1,7 @@
-import { mkdtempSync, realpathSync } from "node:fs";
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll } from "vitest";
 import { eventSchema, limits as defaults } from "@sessiond/shared";
 import type { Limits, Sandbox } from "@sessiond/shared";
 import type { Agent, AgentEvent, Answer, Question } from "../../packages/daemon/src/agents/agent.ts";
@@ -18,7 +19,17 @@ export const refuse =
   (reason: string): Judge =>
   () => ({ allowed: false, reason });
 
-export const tempDir = (): string => realpathSync(mkdtempSync(join(tmpdir(), "sessiond-agent-")));
+const made: string[] = [];
+afterAll(() => {
+  for (const dir of made.splice(0)) rmSync(dir, { recursive: true, force: true });
+});
+
+/** Gone when the tests of its file are through. */
+export function tempDir(): string {
+  const dir = realpathSync(mkdtempSync(join(tmpdir(), "sessiond-agent-")));
+  made.push(dir);
+  return dir;
+}
 
 export interface DriverOptions extends Partial<Omit<OpenaiOptions, "limits">> {
   readonly workdir?: string;
