@@ -79,7 +79,7 @@ test("B39 a sandbox dies with whoever started it, and all that is in it", async 
   const env = { PATH: process.env["PATH"] ?? "" };
   const maker = new SandboxMaker({ childEnv: env, home: "/root", forbiddenDirs: [], programDirs: systemProgramDirs });
   const held = await HeldDirectory.open(directory);
-  const { words, descriptors } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: `${ins}.boot.call` });
+  const { words, descriptors, release } = await maker.enclosure({ workdir: held, sandbox: "no_network", env, mark: `${ins}.boot.call` });
   const starts = `require("node:child_process").spawn(process.argv[1], process.argv.slice(2), { detached: true, stdio: [...Array(6).fill("ignore"), ...${JSON.stringify(descriptors.map((_, index) => 6 + index))}] })`;
   // As it stands in the daemon, but for what is read from descriptors.
   const reads = ["--args", "--info-fd", "--seccomp"];
@@ -87,6 +87,7 @@ test("B39 a sandbox dies with whoever started it, and all that is in it", async 
   const parent = spawn(process.execPath, ["-e", starts, ...fixed, "/bin/sh", "-c", "setsid env -i sh -c 'touch up; exec sleep 300' & sleep 300"], {
     stdio: [...Array.from({ length: 6 }, () => "ignore" as const), ...descriptors],
   });
+  await Promise.all([held.close(), release()]);
   await eventually("it is up", () => isUp(directory));
   parent.kill("SIGKILL");
   await eventually("nobody is left in it", () => nobodyWorksIn(directory), 8_000);
