@@ -2,6 +2,7 @@ import { sessionFromToken, type SeatEvent, type ViewerSeat } from "@sessiond/cli
 import { stockClient } from "./limit/stock-client.ts";
 import { serveSide } from "./side-process.ts";
 import { Tally } from "./tally.ts";
+import { ViewSeats } from "./view-seats.ts";
 
 /**
  * All viewers of one side in one process, as a person's terminals would be several. Each has a connection of its own on
@@ -62,14 +63,15 @@ async function outcome(text: string): Promise<Outcome> {
 async function ofSession({ token, env, ...round }: Extract<Question, { open: "sessiond" }>): Promise<Open> {
   const session = await sessionFromToken(token, { env, autoStart: false });
   const driver = await session.attach({ as: "driver" });
+  const views = new ViewSeats(session, env);
   const seats: ViewerSeat[] = [driver];
-  while (seats.length < round.viewers) seats.push(await session.attach({ as: "viewer" }));
+  while (seats.length < round.viewers) seats.push(await views.take());
   const tallies = seats.map(({ events }) => {
     const tally = new Tally(round.chunks, round.stamped);
     void read(events, tally);
     return tally;
   });
-  return { tallies, prompt: (text) => driver.sendPrompt(text), close: () => session.close() };
+  return { tallies, prompt: (text) => driver.sendPrompt(text), close: () => views.close().then(() => session.close()) };
 }
 
 async function read(events: AsyncIterable<SeatEvent>, tally: Tally): Promise<void> {
