@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { emptyState, limits, reduce, schemas } from "@sessiond/shared";
-import type { Frame, SessionState } from "@sessiond/shared";
+import { emptyState, limits, reduce, reduceRun, schemas } from "@sessiond/shared";
+import type { Frame, SessionEvent, SessionState } from "@sessiond/shared";
 import { legalFrames } from "../support/legal-frames.ts";
 
 /** The law of the state's fold. fast-check prints seed and path where it fails; to see a smaller case, run that seed without `endOnFailure` (minutes). */
@@ -20,6 +20,67 @@ test("B31 the snapshot at n, with the frames after n folded in, is the snapshot 
     }),
     { numRuns: 150, endOnFailure: true },
   );
+});
+
+/** Told run by run: the states between them, and how many frames each took. */
+function foldRuns(state: SessionState, frames: readonly Frame[]): { readonly after: number; readonly state: SessionState }[] {
+  const steps = [];
+  for (let at = 0; at < frames.length;) {
+    const run = reduceRun(state, frames, at);
+    expect(run.next).toBeGreaterThan(at);
+    ({ state, next: at } = run);
+    steps.push({ after: at, state });
+  }
+  return steps;
+}
+
+test("B31 a run of chunks folded at once gives the state that they give one by one, wherever it begins", () => {
+  fc.assert(
+    fc.property(legalFrames(200), fc.nat(), (frames, begin) => {
+      const from = begin % frames.length;
+      for (const { after, state } of foldRuns(fold(empty, frames.slice(0, from)), frames.slice(from)))
+        expect(state).toEqual(fold(empty, frames.slice(0, from + after)));
+    }),
+    { numRuns: 60, endOnFailure: true },
+  );
+});
+
+const chunkSizes = [0, 1, 1, 7, 1_000, limits.message_chars_max / 2, limits.message_chars_max / 2 + 1, limits.message_chars_max, limits.message_chars_max + 1];
+
+test("B31 so it does at the bounds of a message and of all of them, where text is cut and messages are dropped", () => {
+  let [runs, cut, dropped] = [0, 0, 0];
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(chunkSizes.length - 1), fc.nat(7)), { minLength: 1, maxLength: 120, size: "max" }), (dice) => {
+      let message = 0;
+      // Most belong to the message before them; an id may come again, and thought and answer share it.
+      const frames = dice.map(([size, what], index): Frame => {
+        message += what === 0 ? 1 : 0;
+        const type: SessionEvent["type"] = what === 1 ? "agent_thought_chunk" : "agent_message_chunk";
+        const content = { type: "text" as const, text: String(index % 10).repeat(chunkSizes[size] ?? 0) };
+        return { seq: index + 1, at: 1_000 + index, event: { type, turn_id: `t${Math.floor(index / 50)}`, message_id: `m${message % 3}`, content } };
+      });
+      let single = empty;
+      let before = 0;
+      for (const { after, state } of foldRuns(empty, frames)) {
+        single = fold(single, frames.slice(before, after));
+        expect(state).toEqual(single);
+        if (after - before > 1) runs += 1;
+        before = after;
+      }
+      if (single.messages.some(({ cut_chars: chars }) => chars > 0)) cut += 1;
+      if (single.older_before !== null) dropped += 1;
+    }),
+    { numRuns: 60, endOnFailure: true },
+  );
+  expect(Math.min(runs, cut, dropped)).toBeGreaterThan(0);
+});
+
+test("B30 chunks of one message that come together are folded by one step", () => {
+  const frames = Array.from({ length: 64 }, (_, index): Frame => {
+    const content = { type: "text" as const, text: `${index} ` };
+    return { seq: index + 1, at: 1_000, event: { type: "agent_message_chunk", turn_id: "t", message_id: "m", content } };
+  });
+  expect(foldRuns(empty, frames).map(({ after }) => after)).toEqual([64]);
 });
 
 test("B31 a state is never changed by folding another frame into it", () => {

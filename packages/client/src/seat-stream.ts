@@ -1,6 +1,6 @@
 import {
   emptyState,
-  reduce,
+  reduceRun,
   SessiondError,
   type AttachItem,
   type Auth,
@@ -17,8 +17,8 @@ import type { ResetCause } from "./seat-events.ts";
 
 /**
  * One seat's stream. Owns the folded state and the cursor. Each frame reaches the watchers
- * once, in order, with `state` already including it: what the daemon sends again after a
- * reconnect is recognised by its seq. Ends for good when detached, when the session's life
+ * once, in order, with `state` already including it, and perhaps further chunks of the same
+ * message: what the daemon sends again after a reconnect is recognised by its seq. Ends for good when detached, when the session's life
  * ends, or with an error that the table says never to retry.
  */
 export interface SeatWatcher extends StreamWatcher {
@@ -74,7 +74,8 @@ export class SeatStream extends KeptStream<"attach", SeatWatcher> {
     this.head = item.head;
     this.fault = item.fault;
     if (item.type === "batch") {
-      for (const frame of item.frames) this.#fold(frame);
+      const frames = item.frames.filter(({ seq }) => seq > this.state.seq);
+      for (let at = 0; at < frames.length;) at = this.#fold(frames, at);
       return;
     }
     this.seat = item.seat;
@@ -83,12 +84,14 @@ export class SeatStream extends KeptStream<"attach", SeatWatcher> {
     this.tell((watcher) => watcher.snapshot?.(item.snapshot, item.reset));
   }
 
-  #fold(frame: Frame): void {
-    if (frame.seq <= this.state.seq) return;
+  /** @returns the place of the next frame */
+  #fold(frames: readonly Frame[], at: number): number {
     const { seats } = this.state;
-    this.state = reduce(this.state, frame);
+    const { state, next } = reduceRun(this.state, frames, at);
+    this.state = state;
     // The wheel comes and goes by frames; a life's end empties the seats, which says nothing of ours.
-    if (this.state.seats !== seats) this.seat = this.state.seats.find(({ seat_id }) => seat_id === this.seat?.seat_id) ?? this.seat;
-    this.tell((watcher) => watcher.frame?.(frame));
+    if (state.seats !== seats) this.seat = state.seats.find(({ seat_id }) => seat_id === this.seat?.seat_id) ?? this.seat;
+    for (const frame of frames.slice(at, next)) this.tell((watcher) => watcher.frame?.(frame));
+    return next;
   }
 }

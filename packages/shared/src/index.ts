@@ -6,7 +6,7 @@ export * from "./limits.ts";
 export type * from "./recovery.ts";
 export * as schemas from "./schemas.ts";
 export type * from "./schemas.ts";
-export { emptyState, reduce } from "./session-state.ts";
+export { emptyState, reduce, reduceRun } from "./session-state.ts";
 export * from "./token-format.ts";
 export * from "./verbs.ts";
 export * from "./version.ts";

@@ -53,6 +53,32 @@ export function reduce(state: SessionState, frame: Frame): SessionState {
   return status === next.status ? next : { ...next, status, status_since: frame.at };
 }
 
+/**
+ * Folds `frames[from]`; of a chunk also the chunks of the same message behind it, put together first: one state for all
+ * of them, where one by one would make a copy for each.
+ *
+ * @returns what `reduce` would make of them one by one, and the place of the next frame
+ */
+export function reduceRun(state: SessionState, frames: readonly Frame[], from: number): { readonly state: SessionState; readonly next: number } {
+  const first = frames[from];
+  if (first === undefined) return { state, next: from };
+  const { event } = first;
+  if (!isText(event)) return { state: reduce(state, first), next: from + 1 };
+  // How much is cut depends on where the bound was crossed, so the chunk that crosses it is folded by itself.
+  const room = limits.message_chars_max - (continued(state, event)?.text.length ?? 0);
+  let { text } = event.content;
+  let next = from + 1;
+  for (; next < frames.length; next++) {
+    const further = frames[next]?.event;
+    if (further === undefined || !isText(further) || further.type !== event.type || further.message_id !== event.message_id) break;
+    if (text.length + further.content.text.length > room) break;
+    text += further.content.text;
+  }
+  // A message has the seq of its first chunk.
+  const folded = reduce(state, { ...first, event: { ...event, content: { ...event.content, text } } });
+  return { state: { ...folded, seq: frames[next - 1]?.seq ?? first.seq }, next };
+}
+
 function statusOf(state: SessionState): Status {
   if (state.turn === null) return state.last_turn?.stop_reason === "failed" ? "error" : "idle";
   if (state.approvals.length > 0) return "awaiting_approval";
@@ -215,12 +241,20 @@ function endTurn(state: SessionState, event: EventOf<"turn_ended">, at: number, 
   return error === undefined ? ended : addMessage(ended, { type: "notice", id: `notice-${seq}`, seq, turn_id, cut_chars: 0, text: error.message });
 }
 
-function appendText(state: SessionState, event: EventOf<"agent_message_chunk" | "agent_thought_chunk">, seq: number): SessionState {
-  const type = event.type === "agent_message_chunk" ? "agent" : "thought";
-  const last = state.messages.at(-1);
-  // A message id names one message; thought and answer of one step may share it.
-  if (last?.type === type && last.id === event.message_id) return replaceAt(state, state.messages.length - 1, withText(last, last.text + event.content.text));
-  return addMessage(state, { type, id: event.message_id, seq, turn_id: event.turn_id, cut_chars: 0, text: event.content.text });
+type TextChunk = EventOf<"agent_message_chunk" | "agent_thought_chunk">;
+const isText = (event: SessionEvent): event is TextChunk => event.type === "agent_message_chunk" || event.type === "agent_thought_chunk";
+const messageType = (event: TextChunk) => (event.type === "agent_message_chunk" ? "agent" : "thought");
+
+/** The message that the chunk is a part of. A message id names one message; thought and answer of one step may share it. */
+function continued({ messages }: SessionState, event: TextChunk): Message | undefined {
+  const last = messages.at(-1);
+  return last?.type === messageType(event) && last.id === event.message_id ? last : undefined;
+}
+
+function appendText(state: SessionState, event: TextChunk, seq: number): SessionState {
+  const last = continued(state, event);
+  if (last !== undefined) return replaceAt(state, state.messages.length - 1, withText(last, last.text + event.content.text));
+  return addMessage(state, { type: messageType(event), id: event.message_id, seq, turn_id: event.turn_id, cut_chars: 0, text: event.content.text });
 }
 
 const openCallOf = ({ tool_call_id, tool, kind, title, locations = [] }: EventOf<"tool_call">, at: number): SessionState["calls"][number] => ({
