@@ -1,4 +1,5 @@
 import { SessiondError, type Frame, type SessionState } from "@sessiond/shared";
+import type { Reading } from "./one-reader.ts";
 import type { ResetCause, SeatEvent } from "./seat-events.ts";
 import type { SeatStream, SeatWatcher } from "./seat-stream.ts";
 import type { Transcript } from "./transcript.ts";
@@ -17,7 +18,7 @@ export interface EventQueueParts {
   readonly max: number;
 }
 
-export class EventQueue implements SeatWatcher {
+export class EventQueue implements SeatWatcher, Reading<SeatEvent> {
   readonly #parts: EventQueueParts;
   #events: SeatEvent[] = [];
   #first = 0;
@@ -52,7 +53,7 @@ export class EventQueue implements SeatWatcher {
     this.#wake();
   }
 
-  /** The reader has gone: nothing is kept, and a `take` under way gets the end. */
+  /** Nothing is kept. */
   close(): void {
     this.#events = [];
     this.#first = 0;
@@ -62,22 +63,28 @@ export class EventQueue implements SeatWatcher {
     this.#wake();
   }
 
-  /** One call at a time. @returns null at the end. @throws the end's error, after everything before it was taken */
+  ready(): SeatEvent | null {
+    const event = this.#events[this.#first];
+    if (event === undefined) return null;
+    this.#first += 1;
+    // Taken ones are dropped by halves, so that a long queue costs no shifting.
+    if (this.#first * 2 > this.#events.length) {
+      this.#events = this.#events.slice(this.#first);
+      this.#first = 0;
+    }
+    return event;
+  }
+
   async take(): Promise<SeatEvent | null> {
-    while (this.#waiting === 0) {
+    for (;;) {
+      const event = this.ready();
+      if (event !== null) return event;
       if (this.#behind) await this.#catchUp();
       else if (this.#end === undefined) await new Promise<void>((resolve) => (this.#wake = resolve));
       // A life that ended has told so by its last frame.
       else if (this.#end === null || this.#end.code === "session_stopped") return null;
       else throw this.#end;
     }
-    const event = this.#events[this.#first++];
-    // Taken ones are dropped by halves, so that a long queue costs no shifting.
-    if (this.#first * 2 > this.#events.length) {
-      this.#events = this.#events.slice(this.#first);
-      this.#first = 0;
-    }
-    return event ?? null;
   }
 
   /** One page of what was missed. Frames go on coming meanwhile; what it does not reach, the next one will. */
@@ -111,7 +118,8 @@ export class EventQueue implements SeatWatcher {
   #push(event: SeatEvent, seq: number): void {
     this.#events.push(event);
     this.#last = seq;
-    this.#wake();
+    // Who waits does so because there is nothing else.
+    if (this.#waiting === 1) this.#wake();
   }
 
   get #waiting(): number {

@@ -24,6 +24,7 @@ export class SeatEvents extends OneReader<SeatEvent> {
       queue.snapshot(stream.state, undefined);
       if (stream.end !== undefined) queue.ended(stream.end);
       return {
+        ready: () => queue.ready(),
         take: () => queue.take(),
         close: () => {
           leave();

@@ -46,6 +46,7 @@ export class SessionWatch {
       const queue = new WatchQueue(stream, queueMax);
       const leave = stream.watch(queue);
       return {
+        ready: () => queue.ready(),
         take: () => queue.take(),
         close: () => {
           leave();

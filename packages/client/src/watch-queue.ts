@@ -56,10 +56,14 @@ export class WatchQueue implements WatchWatcher, Reading<WatchEvent> {
     this.#wake();
   }
 
+  ready(): WatchEvent | null {
+    return this.#events.shift() ?? null;
+  }
+
   async take(): Promise<WatchEvent | null> {
     for (;;) {
-      const event = this.#events.shift();
-      if (event !== undefined) return event;
+      const event = this.ready();
+      if (event !== null) return event;
       if (this.#listDue) {
         this.#listDue = false;
         return this.#listNow();
