@@ -7,7 +7,6 @@ import type { Dial, Wire, WireEnd } from "./wire.ts";
  * SessiondError; whoever waits when the connection ends is told, once.
  */
 export interface Request {
-  readonly id: number;
   readonly method: "query" | "mutation" | "subscription";
   readonly path: string;
   readonly input: unknown;
@@ -27,6 +26,7 @@ interface Reply {
 }
 
 interface Waiting {
+  readonly id: number;
   readonly request: Request;
   readonly bytes: number;
   readonly answers: Answers;
@@ -45,6 +45,7 @@ export class Exchange {
   readonly #waiting = new Map<number, Waiting>();
   #end: SessiondError | null = null;
   #opened = false;
+  #requests = 0;
 
   /** @throws SessiondError when the dial is refused before it began */
   constructor(dial: Dial, on: { opened(): void; ended(error: SessiondError): void }) {
@@ -72,11 +73,12 @@ export class Exchange {
   /** Sends; the returned function forgets the request, and stops a subscription at the peer. */
   request(request: Request, answers: Answers): () => void {
     if (this.#end !== null) return settled(answers, this.#end);
-    const { id, method, path, input } = request;
+    const { method, path, input } = request;
+    const id = ++this.#requests;
     const text = JSON.stringify({ id, method, params: { path, input } });
     const bytes = bytesOf(text, this.requestBytesMax);
     if (bytes > this.requestBytesMax) return settled(answers, tooLarge(this.requestBytesMax, bytes));
-    this.#waiting.set(id, { request, bytes, answers });
+    this.#waiting.set(id, { id, request, bytes, answers });
     this.#wire.send(text);
     return () => {
       if (this.#waiting.delete(id) && method === "subscription" && this.#end === null) this.#wire.send(JSON.stringify({ id, method: "subscription.stop" }));
@@ -97,15 +99,15 @@ export class Exchange {
     const waiting = typeof reply.id === "number" ? this.#waiting.get(reply.id) : undefined;
     if (reply.error !== undefined && waiting === undefined && reply.id === null) return this.#giveUp(fromWire(reply.error, ""));
     if (waiting === undefined) return;
-    const { request, answers } = waiting;
+    const { id, request, answers } = waiting;
     if (reply.error !== undefined) {
-      this.#waiting.delete(request.id);
+      this.#waiting.delete(id);
       answers.failed(fromWire(reply.error, request.path));
     } else if (reply.result?.type === "stopped") {
-      this.#waiting.delete(request.id);
+      this.#waiting.delete(id);
       answers.done();
     } else if (reply.result?.type !== "started") {
-      if (request.method !== "subscription") this.#waiting.delete(request.id);
+      if (request.method !== "subscription") this.#waiting.delete(id);
       answers.data(reply.result?.data);
     }
   }
@@ -132,7 +134,7 @@ export class Exchange {
   #blameLargest(): void {
     const largest = [...this.#waiting.values()].reduce<Waiting | null>((most, each) => (most === null || each.bytes > most.bytes ? each : most), null);
     if (largest === null) return;
-    this.#waiting.delete(largest.request.id);
+    this.#waiting.delete(largest.id);
     largest.answers.failed(tooLarge(this.requestBytesMax, largest.bytes));
   }
 

@@ -13,14 +13,15 @@ import {
   type VerbOutput,
 } from "@sessiond/shared";
 import type { SessiondRouter } from "@sessiond/shared/router-type";
-import { callLimit } from "./call-limit.ts";
+import { callLimit, orAborted } from "./call-limit.ts";
 import { Exchange, linkLost } from "./exchange.ts";
 import type { Dial } from "./wire.ts";
 
 /**
  * One connection that has said hello, as a tRPC client on a link of our own. The stock
  * wsLink waits a timer tick before each call and reconnects by rules of its own; this one
- * sends at once and never reconnects: who holds it decides that.
+ * sends at once and never reconnects: who holds it decides that. A call, which is one
+ * question and one answer, goes by the same exchange without an observable round it.
  *
  * The only file of the client that imports tRPC, and the seam where types are asserted:
  * the verb table says what goes in and comes out.
@@ -46,10 +47,10 @@ export class Link {
   readonly #exchange: Exchange;
   readonly #trpc: Untyped;
 
-  private constructor(hello: Hello, exchange: Exchange, trpc: Untyped) {
+  private constructor(hello: Hello, exchange: Exchange) {
     this.hello = hello;
     this.#exchange = exchange;
-    this.#trpc = trpc;
+    this.#trpc = getUntypedClient(createTRPCClient<SessiondRouter>({ links: [exchangeLink(exchange)] }));
   }
 
   /**
@@ -68,14 +69,13 @@ export class Link {
     signal.addEventListener("abort", abort, { once: true });
     try {
       await promise;
-      const trpc = getUntypedClient(createTRPCClient<SessiondRouter>({ links: [exchangeLink(exchange)] }));
-      const hello = await called<"hello">(trpc.query("hello", { protocol: { ...speaks } } satisfies VerbInput<"hello">, { signal }));
+      const hello = await answered<"hello">(exchange, "hello", { protocol: { ...speaks } }, signal);
       if (hello.protocol < speaks.min || hello.protocol > speaks.max)
         throw new SessiondError("protocol_mismatch", { client: rangeText(speaks), daemon: rangeText(hello.range), daemon_version: hello.version });
       exchange.requestBytesMax = hello.limits["request_bytes_max"] ?? exchange.requestBytesMax;
       const { heartbeat_ms: every, heartbeat_wait_ms: wait } = hello.limits;
       if (every !== undefined && wait !== undefined) exchange.wire.heartbeat(every, wait);
-      return (link = new Link(hello, exchange, trpc));
+      return (link = new Link(hello, exchange));
     } catch (error) {
       exchange.close();
       throw signal.aborted && !caller.aborted ? linkLost("the daemon took the connection and does not answer", exchange.wire.elsewhere) : error;
@@ -87,7 +87,7 @@ export class Link {
 
   /** @throws SessiondError: the daemon's refusal, `daemon_unreachable` with detail `lost`, or the signal's reason */
   call<V extends VerbName>(verb: V, input: Call<V>, signal: AbortSignal): Promise<VerbOutput<V>> {
-    return called<V>(verbs[verb].kind === "query" ? this.#trpc.query(verb, input, { signal }) : this.#trpc.mutation(verb, input, { signal }));
+    return answered(this.#exchange, verb, input, signal);
   }
 
   /** @returns what stops the stream; `ended` is not called after that */
@@ -113,11 +113,19 @@ export class Link {
 
 type Untyped = ReturnType<typeof getUntypedClient<SessiondRouter>>;
 
-async function called<V extends VerbName>(reply: Promise<unknown>): Promise<VerbOutput<V>> {
+async function answered<V extends VerbName>(exchange: Exchange, verb: V, input: Call<V>, signal: AbortSignal): Promise<VerbOutput<V>> {
+  if (signal.aborted) throw signal.reason;
+  let forget = (): void => undefined;
+  const answer = new Promise<unknown>((data, failed) => {
+    const done = (): void => failed(new SessiondError("internal", { verb }));
+    forget = exchange.request({ method: verbs[verb].kind, path: verb, input }, { data, done, failed });
+  });
   try {
-    return (await reply) as VerbOutput<V>;
+    return (await orAborted(answer, signal)) as VerbOutput<V>;
   } catch (error) {
     throw sessiondErrorOf(error);
+  } finally {
+    forget();
   }
 }
 
@@ -127,34 +135,23 @@ function sessiondErrorOf(error: unknown): SessiondError {
   return new SessiondError("internal", {}, { cause: error });
 }
 
-/** The terminating link: one exchange, no queue, no batch, no timer. */
+/** The terminating link of streams: one exchange, no queue, no batch, no timer. */
 function exchangeLink(exchange: Exchange): TRPCLink<SessiondRouter> {
   return () =>
     ({ op }) =>
-      observable((observer) => {
-        const fail = (error: SessiondError): void => observer.error(TRPCClientError.from(error));
-        const forget = exchange.request(
-          { id: op.id, method: op.type, path: op.path, input: op.input },
+      observable((observer) =>
+        exchange.request(
+          { method: op.type, path: op.path, input: op.input },
           {
-            data: (data) => {
-              observer.next({ result: { type: "data", data } });
-              if (op.type !== "subscription") observer.complete();
-            },
+            data: (data) => observer.next({ result: { type: "data", data } }),
             done: () => {
               observer.next({ result: { type: "stopped" } });
               observer.complete();
             },
-            failed: fail,
+            failed: (error) => observer.error(TRPCClientError.from(error)),
           },
-        );
-        const abort = (): void => fail(op.signal?.reason);
-        if (op.signal?.aborted) abort();
-        else op.signal?.addEventListener("abort", abort, { once: true });
-        return () => {
-          op.signal?.removeEventListener("abort", abort);
-          forget();
-        };
-      });
+        ),
+      );
 }
 
 /** Node 20 has no Promise.withResolvers. */
