@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { rolldown } from "rolldown";
 import { aliases } from "./aliases.mjs";
+import { written } from "./bundle-form.mjs";
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -39,7 +40,7 @@ export async function benchBundle(entries) {
       resolve: { alias: aliases(root) },
       plugins: [ownPlace],
     });
-    await build.write({ dir, format: "esm", entryFileNames: "[name].mjs", chunkFileNames: `${name}-[name].mjs`, minify: false });
+    await build.write({ dir, format: "esm", entryFileNames: "[name].mjs", chunkFileNames: `${name}-[name].mjs`, ...written });
     await build.close();
   }
   return dir;

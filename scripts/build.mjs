@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
 import { aliases } from "./aliases.mjs";
 import { markBuilt, sourceHash } from "./build-stamp.mjs";
+import { written } from "./bundle-form.mjs";
 import { onlyOne } from "./only-one.mjs";
 import { runCommand } from "./run-command.mjs";
 
@@ -60,7 +61,7 @@ async function bundleInto(root, dir, { name, entry, executable }) {
       entryFileNames: "[name].js",
       // No hash: a daemon that runs while its bundle is replaced still finds what it loads late.
       chunkFileNames: `${name}-[name].js`,
-      minify: false,
+      ...written,
       banner: (chunk) => (executable && chunk.isEntry && !inherited ? shebang : ""),
     });
   } finally {
