@@ -18,9 +18,16 @@ const systemPrompt = (workdir: string): string =>
   `Prefer edit for small changes, write for new files, shell to build and test. The user is asked before write, edit and shell, and may refuse: then do not try the same again, ask what is wanted. ` +
   `Say shortly what you did and what you found; do not claim what you did not check.`;
 
-const tools: OpenAI.ChatCompletionFunctionTool[] = toolbox.map(({ name, description, parameters }) => ({
+const tools: OpenAI.ChatCompletionFunctionTool[] = toolbox.map((tool) => ({
   type: "function",
-  function: { name, description, parameters },
+  function: {
+    name: tool.name,
+    description: tool.description,
+    // Not before a model is asked: see `defineTool`.
+    get parameters() {
+      return tool.parameters;
+    },
+  },
 }));
 
 function messagesOf(entry: TranscriptEntry): OpenAI.ChatCompletionMessageParam[] {

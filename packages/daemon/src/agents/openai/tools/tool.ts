@@ -81,12 +81,16 @@ export interface Tool {
 
 export function defineTool<I>(definition: ToolDefinition<I>): Tool {
   const { name, kind, description, preview } = definition;
-  const { $schema: _, ...parameters } = z.toJSONSchema(definition.input, { io: "input" });
+  let schema: Tool["parameters"] | undefined;
   return {
     name,
     kind,
     description,
-    parameters,
+    // Made when a model is first asked, not at every start.
+    get parameters() {
+      schema ??= jsonSchemaOf(definition.input);
+      return schema;
+    },
     title: (raw) => {
       const input = definition.input.safeParse(raw);
       return input.success ? oneLine(definition.title(input.data)) : name;
@@ -104,6 +108,11 @@ export function defineTool<I>(definition: ToolDefinition<I>): Tool {
       };
     },
   };
+}
+
+function jsonSchemaOf(input: z.ZodType): Tool["parameters"] {
+  const { $schema: _, ...schema } = z.toJSONSchema(input, { io: "input" });
+  return schema;
 }
 
 const titleCharsMax = 160;
