@@ -4,6 +4,7 @@ import { connect, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { limits, SessiondError } from "@sessiond/shared";
 import { diskReason, isErrno } from "./disk.ts";
+import { kernelLock } from "./kernel-lock.ts";
 
 /**
  * One daemon a directory. A kernel lock decides who it is: it ends with its process,
@@ -85,9 +86,7 @@ async function lockFile(path: string): Promise<FileHandle | null> {
   const handle = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600).catch((cause: unknown) => {
     throw new SessiondError("storage_failed", { reason: `${path}: ${diskReason(cause)}` }, { cause });
   });
-  // Native, so loaded only when it is needed.
-  const { tryLock } = await import("fs-native-extensions");
-  if (tryLock(handle.fd)) return handle;
+  if (kernelLock()(handle.fd)) return handle;
   await handle.close();
   return null;
 }
