@@ -22,7 +22,7 @@ function open(): number[] {
 
 function flagsOf(fd: number): number {
   try {
-    return Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "latin1"))?.[1] ?? "0", 8);
+    return Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "0", 8);
   } catch {
     // That by which they were listed is gone.
     return closedOnExec;

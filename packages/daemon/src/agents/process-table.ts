@@ -5,7 +5,8 @@ import { limits } from "@sessiond/shared";
 /**
  * Reads the machine's processes from /proc, and signals one only as the same that was read: a pid
  * is given anew, a pid with its start time is not. Small reads, one after another and in slices:
- * a machine with thousands of processes blocks nobody, and one free descriptor is enough.
+ * a machine with thousands of processes blocks nobody, and one free descriptor is enough. As UTF-8,
+ * whatever is in them: what is looked for is ASCII, and for UTF-8 alone Node reads a file in one call.
  */
 export const markName = "SESSIOND_MARK";
 /** Stand before the mark in the words of a sandbox. */
@@ -87,7 +88,7 @@ function read(pid: number, since: number): Found | null | "gone" | "changing" {
   const { group, session, startTime } = stat;
   if (startTime < since || stat.kernel) return null;
   try {
-    const environment = readFileSync(`/proc/${pid}/${stat.firstThreadEnded ? `task/${otherThread(pid)}/` : ""}environ`, "latin1");
+    const environment = readFileSync(`/proc/${pid}/${stat.firstThreadEnded ? `task/${otherThread(pid)}/` : ""}environ`, "utf8");
     if (environment === "" && !stat.cleared) return "changing";
     const entry = environment.split("\0").find((line) => line.startsWith(`${markName}=`));
     const words = environment === "" ? markInWords(pid) : null;
@@ -100,7 +101,7 @@ function read(pid: number, since: number): Found | null | "gone" | "changing" {
 
 /** What bubblewrap gives to its command as a variable, it is told in these words. */
 function markInWords(pid: number): string | null {
-  const words = readFileSync(`/proc/${pid}/cmdline`, "latin1").split("\0");
+  const words = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
   const at = words.findIndex((word, index) => word === markWords[0] && words[index + 1] === markWords[1]);
   return at < 0 ? null : (words[at + 2] ?? null);
 }
@@ -148,7 +149,7 @@ const kernelThread = 0x0020_0000;
 
 function statOf(pid: number): Stat | null {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     // The name in parentheses may hold anything: count from behind it. The numbers are those of proc(5), less three.
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
     const field = (index: number): number => Number(fields[index]);
