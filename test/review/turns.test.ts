@@ -96,6 +96,7 @@ test("B24 a turn keeps none of the events that it has passed on, however long it
     apply: () => 1,
     durable: nothing,
     drained: nothing,
+    begun: nothing,
     ask: () => Promise.reject(new Error("not asked")),
     steer: () => 0,
     kill: nothing,

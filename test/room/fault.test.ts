@@ -144,12 +144,13 @@ test("B38 the timer tries again for as long as the disk refuses", async () => {
 
 test("B38 a write that outlives its journal's failure does not land among the lines of the next", async () => {
   const { disk, rig, driver, viewer } = await faultable();
+  await driver.prompt("work");
+  const turn = await rig.kind.turn();
   const sync = disk.hold("sync", "/journal");
   const lost = expect(driver.prompt("lost")).rejects.toMatchObject({ code: "storage_failed" });
   await sync.reached;
   // The next write is under way when the sync fails.
   const write = disk.hold("write", "/journal");
-  const turn = await rig.kind.turn();
   void turn.say("under way");
   await write.reached;
   sync.release("EIO");

@@ -254,9 +254,10 @@ export class Journal {
     this.#writtenSeq = frames.at(-1)?.seq ?? this.#writtenSeq;
     this.counts.writes += 1;
     this.counts.bytes += bytes.length;
+    // First, so that the disk is at work while the frames are shown; nobody is answered in this step.
+    this.#syncIfAsked();
     this.#events.written(frames);
     this.#pending.written();
-    this.#syncIfAsked();
   }
 
   #indexBatch(frames: readonly EncodedFrame[]): void {

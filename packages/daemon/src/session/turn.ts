@@ -17,6 +17,8 @@ export interface TurnHost {
   apply(event: SessionEvent): number;
   durable(seq: number): Promise<void>;
   drained(): Promise<void>;
+  /** Resolves when the frames that began the turn are on disk, and who waited for that has been answered. */
+  begun(): Promise<void>;
   ask(turnId: string, question: Question): Promise<Answer>;
   /** Deliver what was sent to steer the turn. @returns how many prompts that were */
   steer(): number;
@@ -60,11 +62,11 @@ export class RunningTurn {
   }
 
   async #run(start: (turn: AgentTurn) => AsyncIterable<AgentEvent>): Promise<TurnEnd> {
-    // The frames that begin the turn are applied in the same step as this call; the agent comes after.
-    await Promise.resolve();
     const signal = this.#abort.signal;
     let iterator: Iterator | null = null;
     try {
+      // To ask a model takes the event loop for milliseconds: the answer to the prompt goes first.
+      await this.#orAborted(this.#host.begun());
       if (signal.aborted) return this.#abortedEnd();
       const ask = (question: Question) => this.#host.ask(this.turnId, question);
       const takeSteering = () => (signal.aborted || this.#over ? 0 : this.#host.steer());

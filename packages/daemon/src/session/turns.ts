@@ -1,3 +1,4 @@
+import { setImmediate as nextStep } from "node:timers/promises";
 import { SessiondError, type Limits, type SessionEvent } from "@sessiond/shared";
 import type { Agent, AgentEvent, AgentKind, AgentTurn } from "../agents/agent.ts";
 import type { Clock } from "../clock.ts";
@@ -101,6 +102,8 @@ export class Turns {
         apply: (event) => this.#host.apply(event),
         durable: (seq) => log.durable(seq),
         drained: () => log.drained(),
+        // The step after the one in which the answers are sent.
+        begun: () => log.durable(this.#state.seq).then(() => nextStep()),
         ask: (id, question) =>
           this.#running === running && running.cause === null
             ? approvals.ask(id, question)
