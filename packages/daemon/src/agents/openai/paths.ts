@@ -30,7 +30,9 @@ export class Paths {
 
   /** @throws ToolError when the working directory is not where it was */
   async mustStand(): Promise<void> {
-    await (await this.#workdir.hold()).close();
+    const held = await this.#workdir.hold();
+    // Not waited for: the answer is known, and a question stands behind it.
+    void held.close().catch(() => undefined);
   }
 
   /**

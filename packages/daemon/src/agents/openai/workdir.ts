@@ -41,7 +41,7 @@ export class Workdir {
 
   async #look(): Promise<string | null> {
     const held = await HeldDirectory.open(this.path).catch(() => null);
-    await held?.close();
+    void held?.close().catch(() => undefined);
     return held?.path === this.path ? held.id : null;
   }
 }
