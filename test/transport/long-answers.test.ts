@@ -117,11 +117,13 @@ test("B4 B7 a credential that ends while its call waits for its turn does nothin
     (input: unknown) => Promise<unknown>
   >;
   const looked = waits["session_info"]?.({ session_id, auth });
+  const listed = waits["list_tokens"]?.({ session_id, auth: { token: rig.token } });
   const seated = waits["attach"]?.({ session_id, role: "driver", label: "d", auth: { token: rig.token, seat_secret: seatSecret("d") } }).then((stream) =>
     (stream as AsyncIterable<unknown>)[Symbol.asyncIterator]().next(),
   );
   const ends = [
     expect(looked).rejects.toMatchObject({ cause: { code: "unauthenticated" } }),
+    expect(listed).rejects.toMatchObject({ cause: { code: "session_stopped" } }),
     expect(seated).rejects.toMatchObject({ cause: { code: "session_stopped" } }),
   ];
   const { tokens } = await rig.daemon.call("list_tokens", { session_id }, { token: rig.token });

@@ -248,8 +248,9 @@ export class GateKeeper {
   async #seatGrant(grant: TokenGrant, word: SeatWord): Promise<SeatGrant> {
     const drives = word === "driver" || word === "host_minted_driver";
     const session = await this.#host.session(grant.entry.id);
+    const find = session.seats.finder(grant.seatSecret, grant.token.token_id);
     const seated = (): Seat => {
-      const seat = session.seats.find(grant.seatSecret, grant.token.token_id);
+      const seat = find();
       if (seat === undefined) throw new SessiondError("not_attached", { needs: drives ? "driver" : "seat" });
       if (drives && seat.role !== "driver") throw new SessiondError("not_driver", { driver: session.seats.driver()?.label ?? "nobody" });
       return seat;

@@ -129,10 +129,18 @@ function sessionNamed(raw: unknown): string | undefined {
   return typeof named === "string" ? named : undefined;
 }
 
-/** The wait may be long: the gate is asked again after it. */
-async function turn({ turns, daemon }: Ladder, { name, row, raw, connection }: Dispatched): Promise<(chars?: number) => void> {
-  const given = await turns.take(connection, `${name} ${sessionNamed(raw) ?? ""}`);
-  if (!daemon.host.draining || passesDraining(row, raw)) return given;
+interface Turn {
+  readonly given: (chars?: number) => void;
+  /** Nothing but what was under way in this turn of the event loop has happened meanwhile. */
+  readonly atOnce: boolean;
+}
+
+/** The wait may be long: the gate is asked again after one that was. */
+async function turn({ turns, daemon }: Ladder, { name, row, raw, connection }: Dispatched): Promise<Turn> {
+  let atOnce = true;
+  const later = setImmediate(() => (atOnce = false));
+  const given = await turns.take(connection, `${name} ${sessionNamed(raw) ?? ""}`).finally(() => clearImmediate(later));
+  if (!daemon.host.draining || passesDraining(row, raw)) return { given, atOnce };
   given(0);
   throw new SessiondError("shutting_down");
 }
@@ -149,8 +157,10 @@ async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
     if (dispatched.row.long === true) {
-      given = await turn(options, dispatched);
-      grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
+      const taken = await turn(options, dispatched);
+      given = taken.given;
+      // At once: then what comes next looks enough, as it does for a call that has no turn to wait for.
+      if (!taken.atOnce) grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
     }
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
     // In the step in which the handler decides: other calls have had theirs since the gate.
@@ -185,7 +195,7 @@ async function* stream(options: Ladder, dispatched: Dispatched) {
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
     if (dispatched.row.long === true) {
-      given = await turn(options, dispatched);
+      given = (await turn(options, dispatched)).given;
       grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
     }
     const ends = grant.kind === "host" ? grant.ends : undefined;

@@ -62,9 +62,17 @@ export class Seats {
 
   /** The seat that this token and secret took, or undefined. */
   find(secret: unknown, tokenId: string): Seat | undefined {
-    const held = typeof secret === "string" ? this.#byHash(hashSeatSecret(secret)) : undefined;
-    if (held === undefined || held.token_id !== tokenId) return undefined;
-    return this.#seats.find((seat) => seat.seat_id === held.seat_id);
+    return this.finder(secret, tokenId)();
+  }
+
+  /** @returns what looks for it anew each time, and has hashed the secret once */
+  finder(secret: unknown, tokenId: string): () => Seat | undefined {
+    const hash = typeof secret === "string" ? hashSeatSecret(secret) : undefined;
+    return () => {
+      const held = hash === undefined ? undefined : this.#byHash(hash);
+      if (held === undefined || held.token_id !== tokenId) return undefined;
+      return this.#seats.find((seat) => seat.seat_id === held.seat_id);
+    };
   }
 
   holdsSeat(tokenId: string): boolean {

@@ -1,4 +1,4 @@
-import { frameSchema, limits, SessiondError, type Frame, type Limits, type SessionEvent, type SessionInfo } from "@sessiond/shared";
+import { frameSchema, limits, SessiondError, type Frame, type Limits, type SessionEvent, type SessionInfo, type SessionState } from "@sessiond/shared";
 import type { Transcript } from "../agents/transcript.ts";
 import type { Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
@@ -42,6 +42,7 @@ export class SessionLog {
   readonly #options: LogOptions;
   readonly #writable: boolean;
   readonly #transcript: KeptTranscript;
+  #summary: Summary | null = null;
 
   private constructor(options: LogOptions, opened: Opened, writable: boolean) {
     this.#options = options;
@@ -81,6 +82,13 @@ export class SessionLog {
   /** What clients may see. */
   get shown(): Decided {
     return this.#shown;
+  }
+
+  /** What is shown, without the conversation. Kept until more is shown: to copy an object but for a few of its fields is slow. */
+  get summary(): Summary {
+    if (this.#summary !== null) return this.#summary;
+    const { messages: _messages, messages_chars: _chars, older_before: _older, ...summary } = this.#shown.state;
+    return (this.#summary = summary);
   }
 
   /** True when lines at its end could not be read; of one that is open for writing they are cut off. */
@@ -153,6 +161,7 @@ export class SessionLog {
     const { opened } = await openJournal(this.#options, failed.cutPoint);
     this.#journal = this.room.journal = opened.journal;
     this.decided = this.#shown = opened.decided;
+    this.#summary = null;
     this.#transcript.forget();
     this.#listen(opened);
     this.room.fault = undefined;
@@ -172,6 +181,7 @@ export class SessionLog {
   }
 
   #written(frames: readonly EncodedFrame[]): void {
+    this.#summary = null;
     const last = frames.at(-1)?.seq ?? 0;
     let count = 0;
     for (let next = this.#unshown[count]; next !== undefined && next.seq <= last; next = this.#unshown[++count]) {
@@ -195,9 +205,11 @@ export class SessionLog {
   }
 }
 
+type Summary = Omit<SessionState, "messages" | "messages_chars" | "older_before">;
+
 /** Facts of a session as they are shown. */
 export function infoOf(log: SessionLog, facts: SessionFacts): SessionInfo {
-  const { messages: _messages, messages_chars: _chars, older_before: _older, ...state } = log.shown.state;
+  const state = log.summary;
   const fault = log.room.fault;
   const active_tool = state.calls.find((call) => call.status === "in_progress") ?? null;
   return { ...state, ...facts, rules: [...state.rules, ...facts.rules], active_tool, mode: null, cursor: log.room.cursor(state.seq), ...(fault && { fault }) };
