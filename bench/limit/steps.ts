@@ -47,8 +47,6 @@ async function create(directory: string, id: string, { registry, file, lines }: 
   const journal = await Log.open(join(folder, "journal"));
   await journal.append(epoch);
   await syncDirectory(folder);
-  // Its variables, then its token.
-  await replace(join(folder, "session.json"), file);
   await replace(join(folder, "session.json"), file);
   await journal.append(begun);
   await replace(join(directory, "registry.json"), registry);

@@ -85,7 +85,7 @@ export const limitTable = {
     why: "a thousand a second: no person and no script needs it, and the event loop is everybody's",
   },
   prompts_per_token_per_minute_max: { value: 6_000, unit: "count", why: "each is synced to the disk; a loop without a pause is a fault" },
-  starts_per_key_per_minute_max: { value: 600, unit: "count", why: "each is a directory and six syncs" },
+  starts_per_key_per_minute_max: { value: 600, unit: "count", why: "each is a directory and ten syncs" },
   // Fan-out.
   batch_frames_max: { value: 64, unit: "count", why: "keeps latency even: larger batches help throughput no further" },
   batch_bytes_max: { value: 262_144, unit: "bytes", why: "one batch must not hold up a socket for long" },

@@ -152,9 +152,9 @@ export class Starts {
     try {
       const { session, log } = await this.#host.open(entry, reach.keyId);
       opened = session;
-      const { tokens, file } = await this.#host.credentials.of(entry);
-      await file.update((data) => void (data.env = { ...env }));
-      const minted = await tokens.mint({ right: "control", label: entry.request_id ?? "start", life: 1, origin: "start", keyId: entry.key_id, by: reach });
+      const { tokens } = await this.#host.credentials.of(entry);
+      const label = entry.request_id ?? "start";
+      const minted = await tokens.mint({ right: "control", label, life: 1, origin: "start", keyId: entry.key_id, env, by: reach });
       await log.durable(session.begin(entry.workdir, chosen));
       reach.mustStand();
       committing = true;

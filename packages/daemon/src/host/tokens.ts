@@ -22,6 +22,8 @@ export interface MintOptions {
   /** The API key that it is given to. */
   readonly keyId?: KeyId | undefined;
   readonly ttl_ms?: number;
+  /** The variables of its life, where they begin with it: one change of the file. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Who asks. It waits its turn for the file, and what it was asked with may have ended by then. */
   readonly by: Standing;
 }
@@ -131,6 +133,7 @@ export class Tokens {
       });
       displaced = gone === undefined ? [] : [gone.token_id];
       file.tokens = [...file.tokens.filter((held) => held !== gone), record];
+      if (options.env !== undefined) file.env = { ...options.env };
     });
     if (record === undefined) throw new SessiondError("internal");
     this.givenAt = this.#clock.steady();
