@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
@@ -79,6 +80,16 @@ test("a stream that falls silent is ended by the watchdog, and the connection wi
   const { driver } = await against([(reply) => (reply.text("then nothing"), void (gone = reply.gone))], { limits: { model_idle_ms: 80 } });
   expect(await driver.prompt("hi").ended).toMatchObject({ stop_reason: "failed", error: { code: "model_silent" } });
   await gone;
+});
+
+test("a server that only comments says nothing, and is ended by the watchdog too", async () => {
+  const comment = (reply: { readonly raw: ServerResponse; readonly gone: Promise<void> }): void => {
+    reply.raw.writeHead(200, { "content-type": "text/event-stream" });
+    const commenting = setInterval(() => reply.raw.write(": still here\n\n"), 10);
+    void reply.gone.then(() => clearInterval(commenting));
+  };
+  const { driver } = await against([comment], { limits: { model_idle_ms: 80 } });
+  expect(await driver.prompt("hi").ended).toMatchObject({ stop_reason: "failed", error: { code: "model_silent" } });
 });
 
 test("a server that never answers is ended by the watchdog too", async () => {

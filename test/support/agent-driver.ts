@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll } from "vitest";
 import { eventSchema, limits as defaults } from "@sessiond/shared";
 import type { Limits, Sandbox } from "@sessiond/shared";
-import type { Agent, AgentEvent, Answer, Question } from "../../packages/daemon/src/agents/agent.ts";
+import type { Agent, AgentEvent, AgentSays, Answer, Question } from "../../packages/daemon/src/agents/agent.ts";
 import type { OpenaiOptions } from "../../packages/daemon/src/agents/openai/kind.ts";
 import { openaiKind } from "../../packages/daemon/src/agents/openai/kind.ts";
 import { Transcript } from "../../packages/daemon/src/agents/transcript.ts";
@@ -159,14 +159,16 @@ export class DrivenTurn {
     return this.events.filter((event): event is Update => event.type === "tool_call_update" && event.status !== "in_progress");
   }
 
-  async #play(events: AsyncIterable<AgentEvent>): Promise<TurnEnd> {
+  async #play(all: AsyncIterable<AgentSays>): Promise<TurnEnd> {
     let end: TurnEnd | undefined;
-    for await (const event of events) {
-      if (end !== undefined) throw new Error("An event after turn_end");
-      this.events.push(event);
-      if (event.type === "turn_end") end = event;
-      else this.#driver.transcript.fold(eventSchema.parse({ ...event, turn_id: this.turnId }));
-      this.#wake();
+    for await (const said of all) {
+      for (const event of "type" in said ? [said] : said) {
+        if (end !== undefined) throw new Error("An event after turn_end");
+        this.events.push(event);
+        if (event.type === "turn_end") end = event;
+        else this.#driver.transcript.fold(eventSchema.parse({ ...event, turn_id: this.turnId }));
+        this.#wake();
+      }
     }
     if (end === undefined) throw new Error("No turn_end");
     return end;

@@ -14,6 +14,9 @@ export type AgentEvent =
   | Unnumbered<EventOf<"agent_message_chunk" | "agent_thought_chunk" | "tool_call" | "tool_call_chunk" | "tool_call_update">>
   | { readonly type: "turn_end"; readonly stop_reason: StopReason; readonly error?: { code: string; message: string }; readonly usage?: Usage };
 
+/** One event, or chunks of text that came together: in a group they cost no step of the agent each. */
+export type AgentSays = AgentEvent | readonly Extract<AgentEvent, { type: "agent_message_chunk" | "agent_thought_chunk" }>[];
+
 export interface Question {
   readonly toolCallId: string;
   readonly tool: string;
@@ -65,9 +68,9 @@ export interface Agent {
    *
    * @yields  events, `turn_end` last
    */
-  prompt(parts: readonly ContentPart[], turn: AgentTurn): AsyncIterable<AgentEvent>;
+  prompt(parts: readonly ContentPart[], turn: AgentTurn): AsyncIterable<AgentSays>;
   /** Take up a parked turn from the transcript: its unfinished calls are still open. */
-  resume(turn: AgentTurn): AsyncIterable<AgentEvent>;
+  resume(turn: AgentTurn): AsyncIterable<AgentSays>;
   /** End all children; resolves when they are gone or the kill bound has passed. */
   close(): Promise<void>;
 }

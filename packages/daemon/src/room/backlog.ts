@@ -44,9 +44,9 @@ export class Backlog {
     this.#wake();
   }
 
-  /** Resolves when the backlog is within its limit. */
-  drained(): Promise<void> {
-    return this.#within ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
+  /** Resolves when the backlog is within its limit; null, which costs no step, when it is. */
+  drained(): Promise<void> | null {
+    return this.#within ? null : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   get #within(): boolean {

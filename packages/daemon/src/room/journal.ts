@@ -171,8 +171,8 @@ export class Journal {
     return waiting;
   }
 
-  /** Resolves when the backlog of unwritten frames is within its limit, or the journal has failed. */
-  drained(): Promise<void> {
+  /** Resolves when the backlog of unwritten frames is within its limit, or the journal has failed; null when it is so now. */
+  drained(): Promise<void> | null {
     return this.#pending.drained();
   }
 

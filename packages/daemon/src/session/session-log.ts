@@ -141,7 +141,8 @@ export class SessionLog {
     return this.#journal.idle();
   }
 
-  drained(): Promise<void> {
+  /** @see Journal.drained */
+  drained(): Promise<void> | null {
     return this.#journal.drained();
   }
 

@@ -1,5 +1,5 @@
 import { eventTable, SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
-import type { AgentEvent, AgentTurn, Answer, Question } from "../agents/agent.ts";
+import type { AgentEvent, AgentSays, AgentTurn, Answer, Question } from "../agents/agent.ts";
 import { late, within, type Clock } from "../clock.ts";
 
 /**
@@ -16,7 +16,8 @@ export interface TurnHost {
   readonly interrupt_wait_ms: number;
   apply(event: SessionEvent): number;
   durable(seq: number): Promise<void>;
-  drained(): Promise<void>;
+  /** Null when there is nothing to wait for. */
+  drained(): Promise<void> | null;
   /** Resolves when the frames that began the turn are on disk, and who waited for that has been answered. */
   begun(): Promise<void>;
   ask(turnId: string, question: Question): Promise<Answer>;
@@ -29,7 +30,7 @@ export interface TurnHost {
 }
 
 const aborted = Symbol("aborted");
-type Iterator = AsyncIterator<AgentEvent>;
+type Iterator = AsyncIterator<AgentSays>;
 
 export class RunningTurn {
   readonly turnId: string;
@@ -43,7 +44,7 @@ export class RunningTurn {
   /** Ends the one wait that is under way. */
   #wake = (): void => undefined;
 
-  constructor(host: TurnHost, turnId: string, start: (turn: AgentTurn) => AsyncIterable<AgentEvent>) {
+  constructor(host: TurnHost, turnId: string, start: (turn: AgentTurn) => AsyncIterable<AgentSays>) {
     this.#host = host;
     this.turnId = turnId;
     this.done = this.#run(start);
@@ -61,7 +62,7 @@ export class RunningTurn {
     this.#wake();
   }
 
-  async #run(start: (turn: AgentTurn) => AsyncIterable<AgentEvent>): Promise<TurnEnd> {
+  async #run(start: (turn: AgentTurn) => AsyncIterable<AgentSays>): Promise<TurnEnd> {
     const signal = this.#abort.signal;
     let iterator: Iterator | null = null;
     try {
@@ -75,14 +76,16 @@ export class RunningTurn {
         const next = await this.#orAborted(iterator.next());
         if (next === aborted || signal.aborted) return await this.#letGo(iterator);
         if (next.done === true) return failed("agent_silent", "The agent ended without saying how.");
-        const event = next.value;
-        if (event.type === "turn_end") return this.#endOf(event);
-        const seq = this.#host.apply({ ...event, turn_id: this.turnId });
-        // A tool starts only when the frame that says so is on disk: after a crash nobody may
-        // wonder whether it ran.
-        await this.#orAborted(event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained());
-        // Coming for the next event would let the tool run.
-        if (signal.aborted) return await this.#letGo(iterator);
+        for (const event of "type" in next.value ? [next.value] : next.value) {
+          if (event.type === "turn_end") return this.#endOf(event);
+          const seq = this.#host.apply({ ...event, turn_id: this.turnId });
+          // A tool starts only when the frame that says so is on disk: after a crash nobody may
+          // wonder whether it ran.
+          const before = event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained();
+          if (before !== null) await this.#orAborted(before);
+          // Coming for the next event would let the tool run.
+          if (signal.aborted) return await this.#letGo(iterator);
+        }
       }
     } catch (error) {
       if (signal.aborted && iterator !== null) return await this.#letGo(iterator);

@@ -1,6 +1,6 @@
 import { setImmediate as nextStep } from "node:timers/promises";
 import { SessiondError, type Limits, type SessionEvent } from "@sessiond/shared";
-import type { Agent, AgentEvent, AgentKind, AgentTurn } from "../agents/agent.ts";
+import type { Agent, AgentSays, AgentKind, AgentTurn } from "../agents/agent.ts";
 import type { Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import type { Approvals } from "./approvals.ts";
@@ -90,7 +90,7 @@ export class Turns {
     else this.#close(turn.turn_id, { stop_reason: "interrupted" }, "restart", unrun.shutdown);
   }
 
-  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentEvent>): void {
+  #run(turnId: string, start: (agent: Agent, turn: AgentTurn) => AsyncIterable<AgentSays>): void {
     // A turn that is taken up again ends with the model that it began with.
     const agent = this.ready(this.#state.turn?.model);
     const { clock, limits, log, approvals } = this.#host;

@@ -1,9 +1,9 @@
 import type { Limits } from "@sessiond/shared";
 
 /**
- * What a model's server may send, counted as it is unpacked. The client's own decoder copies and searches all it has for
- * each piece that comes, and never gives up; here it gets whole events, each of bounded length, and the answer has an end.
- * Of what a server says instead of an answer it gets the beginning.
+ * What a model's server may send, counted as it is unpacked. Who decodes it (answer-events.ts) gets whole events, those
+ * that came together at once, each of bounded length, and the answer has an end. Of what a server says instead of an
+ * answer the client gets the beginning.
  *
  * No redirect is followed: the conversation would go to whomever the server names.
  */
@@ -35,9 +35,12 @@ function wholeEvents({ model_event_bytes_max: eventMax, model_answer_bytes_max: 
   let total = 0;
   /** The newest four bytes of this event. */
   let newest = 0;
-  const add = (part: Uint8Array): void => {
-    const length = pending + part.length;
+  const mustFit = (length: number): void => {
     if (length > eventMax) throw new AnswerTooLarge(`more than ${eventMax} bytes without the end of an event`);
+  };
+  const hold = (part: Uint8Array): void => {
+    const length = pending + part.length;
+    mustFit(length);
     if (length > held.length) {
       const larger = new Uint8Array(Math.max(length, 2 * held.length));
       larger.set(held.subarray(0, pending));
@@ -46,28 +49,29 @@ function wholeEvents({ model_event_bytes_max: eventMax, model_answer_bytes_max: 
     held.set(part, pending);
     pending = length;
   };
-  const event = (): Uint8Array => {
-    const whole = held.slice(0, pending);
-    pending = newest = 0;
-    return whole;
-  };
   return new TransformStream({
     transform(chunk, controller) {
       total += chunk.length;
       if (total > answerMax) throw new AnswerTooLarge(`more than ${answerMax} bytes in one answer`);
-      let begin = 0;
+      /** Where the last whole event ends. */
+      let whole = 0;
       for (let at = 0; at < chunk.length; at += 1) {
         newest = (newest << 8) | (chunk[at] ?? 0);
         const two = newest & 0xffff;
         if (two !== 0x0a0a && two !== 0x0d0d && newest !== 0x0d0a0d0a) continue;
-        add(chunk.subarray(begin, at + 1));
-        controller.enqueue(event());
-        begin = at + 1;
+        mustFit((whole === 0 ? pending : 0) + at + 1 - whole);
+        whole = at + 1;
+        newest = 0;
       }
-      add(chunk.subarray(begin));
+      // Together, as each piece is a step of every stream that it goes through.
+      if (whole > 0) {
+        controller.enqueue(Buffer.concat([held.subarray(0, pending), chunk.subarray(0, whole)]));
+        pending = 0;
+      }
+      hold(chunk.subarray(whole));
     },
     flush(controller) {
-      if (pending > 0) controller.enqueue(event());
+      if (pending > 0) controller.enqueue(held.subarray(0, pending));
     },
   });
 }

@@ -1,6 +1,6 @@
 import type { Limits } from "@sessiond/shared";
 import { joinedSignal } from "../../joined-signal.ts";
-import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn } from "../agent.ts";
+import type { Agent, AgentContext, AgentSays, AgentKind, AgentTurn } from "../agent.ts";
 import type { MarkedChild } from "../children.ts";
 import { deathSignalPrefix, spawnMarked } from "../children.ts";
 import { systemProgramDirs } from "../../system-program.ts";
@@ -135,12 +135,12 @@ class OpenaiAgent implements Agent {
     return whyUnavailable(this.#context.model, this.#options);
   }
 
-  prompt(_parts: unknown, turn: AgentTurn): AsyncIterable<AgentEvent> {
+  prompt(_parts: unknown, turn: AgentTurn): AsyncIterable<AgentSays> {
     // The prompt is already the transcript's last entry, and the loop goes by the transcript alone.
     return this.resume(turn);
   }
 
-  async *resume(turn: AgentTurn): AsyncIterable<AgentEvent> {
+  async *resume(turn: AgentTurn): AsyncIterable<AgentSays> {
     const { signal, release } = joinedSignal(turn.signal, this.#closing.signal);
     try {
       yield* this.#run(turn, signal);
@@ -149,7 +149,7 @@ class OpenaiAgent implements Agent {
     }
   }
 
-  #run(turn: AgentTurn, signal: AbortSignal): AsyncIterable<AgentEvent> {
+  #run(turn: AgentTurn, signal: AbortSignal): AsyncIterable<AgentSays> {
     const { limits } = this.#options;
     const ask: AgentTurn["ask"] = (question) => turn.ask(question);
     const takeSteering = (): number => turn.takeSteering();

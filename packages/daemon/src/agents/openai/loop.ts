@@ -1,7 +1,7 @@
 import { limits as defaults, SessiondError } from "@sessiond/shared";
 import type { Limits, StopReason, Usage } from "@sessiond/shared";
 import { customAlphabet } from "nanoid";
-import type { AgentContext, AgentEvent, AgentTurn } from "../agent.ts";
+import type { AgentContext, AgentEvent, AgentSays, AgentTurn } from "../agent.ts";
 import type { Transcript, TranscriptCall } from "../transcript.ts";
 import type { CallWorld } from "./calls.ts";
 import { runCalls } from "./calls.ts";
@@ -41,7 +41,7 @@ export interface LoopWorld extends Omit<CallWorld, "turn"> {
 }
 
 /** @yields the turn's events, `turn_end` last; after an abort the open calls' ends and `cancelled` */
-export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, void, void> {
+export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentSays, void, void> {
   const { context, turn, limits } = world;
   const transcript = await context.transcript();
   let usage: Usage = { input_tokens: 0, output_tokens: 0 };
@@ -80,7 +80,7 @@ export async function* runTurn(world: LoopWorld): AsyncGenerator<AgentEvent, voi
 const base62 = customAlphabet("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", 22);
 
 /** One model call: its text as it comes, then all of its tool calls. */
-async function* askModel(transcript: Transcript, { context, turn, model, limits }: LoopWorld): AsyncGenerator<AgentEvent, ModelOutcome, void> {
+async function* askModel(transcript: Transcript, { context, turn, model, limits }: LoopWorld): AsyncGenerator<AgentSays, ModelOutcome, void> {
   const message_id = `msg_${base62()}`;
   const answer = model.ask(requestOf(transcript, context), turn.signal);
   try {
@@ -90,8 +90,11 @@ async function* askModel(transcript: Transcript, { context, turn, model, limits 
         if (next.value.type === "answered") yield* toolCalls(next.value.calls, message_id, limits);
         return next.value;
       }
-      const { type, text } = next.value;
-      yield { type: type === "text" ? "agent_message_chunk" : "agent_thought_chunk", message_id, content: { type: "text", text } };
+      yield next.value.map(({ type, text }) => ({
+        type: type === "text" ? "agent_message_chunk" : "agent_thought_chunk",
+        message_id,
+        content: { type: "text", text },
+      }));
     }
   } finally {
     // Closes the connection when the consumer left in the middle.

@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Limits, Usage } from "@sessiond/shared";
 import type OpenAI from "openai";
 import { joinedSignal } from "../../joined-signal.ts";
+import { AnswerEvents, chunkOf } from "./answer-events.ts";
 import { boundedFetch } from "./bounded-answer.ts";
 import { IdleWatch } from "./idle-watch.ts";
 import type { ModelFailure } from "./model-failure.ts";
@@ -36,8 +37,6 @@ export interface ModelOptions {
   readonly sleep?: ((ms: number, signal: AbortSignal) => Promise<void>) | undefined;
 }
 
-type Chunks = AsyncIterable<OpenAI.ChatCompletionChunk>;
-
 const noUsage: Usage = { input_tokens: 0, output_tokens: 0 };
 
 export class ChatModel {
@@ -48,14 +47,14 @@ export class ChatModel {
     this.#options = options;
   }
 
-  /** @yields the answer's text and thoughts as they come. @throws never */
-  async *ask(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelDelta, ModelOutcome, void> {
+  /** @yields the answer's text and thoughts as they come, together what came together. @throws never */
+  async *ask(request: ModelRequest, signal: AbortSignal): AsyncGenerator<readonly ModelDelta[], ModelOutcome, void> {
     const watch = new IdleWatch(this.#options.limits.model_idle_ms);
     const either = joinedSignal(signal, watch.signal);
     try {
-      const chunks = await this.#open(request, { signal: either.signal, watch });
-      if (chunks === null) return { type: "aborted", usage: noUsage };
-      return yield* this.#read(chunks, { signal, watch });
+      const answer = await this.#open(request, { signal: either.signal, watch });
+      if (answer === null) return { type: "aborted", usage: noUsage };
+      return yield* this.#read(answer, { signal, watch });
     } catch (error) {
       if (signal.aborted) return { type: "aborted", usage: noUsage };
       return { type: "failed", error: watch.silent ? this.#silence() : failureOf(error, this.#options), usage: noUsage };
@@ -66,12 +65,13 @@ export class ChatModel {
   }
 
   /** The SDK's own retries are off: they cannot be seen, and wait without a bound of ours. */
-  async #open(request: ModelRequest, { signal, watch }: { signal: AbortSignal; watch: IdleWatch }): Promise<Chunks | null> {
+  async #open(request: ModelRequest, { signal, watch }: { signal: AbortSignal; watch: IdleWatch }): Promise<AnswerEvents | null> {
     const client = await this.#connect();
     const body = { ...request, stream: true, stream_options: { include_usage: true } } as const;
     for (let retries = 0; ; retries += 1) {
       try {
-        return await watch.during(client.chat.completions.create(request.tools.length > 0 ? body : { ...body, tools: undefined as never }, { signal }));
+        const asked = client.chat.completions.create(request.tools.length > 0 ? body : { ...body, tools: undefined as never }, { signal });
+        return new AnswerEvents(await watch.during(asked.asResponse()));
       } catch (error) {
         const wait = retries < this.#options.limits.model_retries_max ? retryAfter(error, retries) : null;
         if (wait === null || signal.aborted || wait > this.#options.limits.model_idle_ms) throw error;
@@ -81,33 +81,40 @@ export class ChatModel {
     }
   }
 
-  async *#read(chunks: Chunks, { signal, watch }: { signal: AbortSignal; watch: IdleWatch }): AsyncGenerator<ModelDelta, ModelOutcome, void> {
+  async *#read(answer: AnswerEvents, { signal, watch }: { signal: AbortSignal; watch: IdleWatch }): AsyncGenerator<readonly ModelDelta[], ModelOutcome, void> {
     const calls = new WantedCalls(this.#options.limits);
-    const reader = chunks[Symbol.asyncIterator]();
     let finish: string | null = null;
     let refused = false;
     let usage = noUsage;
     try {
       for (;;) {
-        const next = await watch.during(reader.next());
-        // An aborted stream ends like one that is complete.
+        const group = await watch.during(answer.next());
         if (signal.aborted) return { type: "aborted", usage };
-        if (next.done === true) break;
-        // Some servers send running totals with each chunk: the last one counts.
-        if (next.value.usage) usage = usageOf(next.value.usage, this.#options.limits.model_usage_tokens_max);
-        const choice = next.value.choices?.[0];
-        if (choice === undefined) continue;
-        finish = choice.finish_reason ?? finish;
-        const { delta } = choice;
-        if (!delta) continue;
-        const thought = thoughtOf(delta);
-        if (thought !== "") yield* pieces("thought", thought);
-        if (delta.content) yield* pieces("text", delta.content);
-        if (delta.refusal) {
-          refused = true;
-          yield* pieces("text", delta.refusal);
+        if (group === null) break;
+        const deltas: ModelDelta[] = [];
+        try {
+          for (const data of group) {
+            const chunk = chunkOf(data);
+            // Some servers send running totals with each chunk: the last one counts.
+            if (chunk.usage) usage = usageOf(chunk.usage, this.#options.limits.model_usage_tokens_max);
+            const choice = chunk.choices?.[0];
+            if (choice === undefined) continue;
+            finish = choice.finish_reason ?? finish;
+            const { delta } = choice;
+            if (!delta) continue;
+            const thought = thoughtOf(delta);
+            if (thought !== "") deltas.push(...pieces("thought", thought));
+            if (delta.content) deltas.push(...pieces("text", delta.content));
+            if (delta.refusal) {
+              refused = true;
+              deltas.push(...pieces("text", delta.refusal));
+            }
+            for (const call of delta.tool_calls ?? []) calls.add(call);
+          }
+        } finally {
+          // Also what came before one that is wrong.
+          if (deltas.length > 0) yield deltas;
         }
-        for (const call of delta.tool_calls ?? []) calls.add(call);
       }
     } catch (error) {
       if (signal.aborted) return { type: "aborted", usage };
@@ -115,7 +122,7 @@ export class ChatModel {
       if (finish === null) return { type: "failed", error: watch.silent ? this.#silence() : failureOf(error, { ...this.#options, midway: true }), usage };
     } finally {
       // Ends the connection when the consumer left in the middle.
-      await reader.return?.();
+      await answer.close();
     }
     if (watch.silent && finish === null) return { type: "failed", error: this.#silence(), usage };
     if (finish === null)

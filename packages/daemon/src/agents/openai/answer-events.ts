@@ -1,0 +1,69 @@
+import type OpenAI from "openai";
+
+/**
+ * The events of a model's answer, in the groups in which they came: a step of a generator for each of them, as the client
+ * takes them, costs several times what is in them. Reads the whole events that `boundedFetch` lets through, so a group
+ * begins and ends with one.
+ */
+export class AnswerEvents {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #decoder = new TextDecoder();
+  #done = false;
+
+  constructor({ body }: Response) {
+    this.#reader = body?.getReader();
+  }
+
+  /** Data of the events that came together, one at least: a server that only comments says nothing. @returns null at the end of the stream */
+  async next(): Promise<readonly string[] | null> {
+    for (;;) {
+      const part = await this.#reader?.read();
+      if (part?.value === undefined) return null;
+      const events = this.#done ? [] : dataOf(this.#decoder.decode(part.value));
+      const done = events.findIndex((data) => data.startsWith("[DONE]"));
+      this.#done ||= done !== -1;
+      const group = done === -1 ? events : events.slice(0, done);
+      if (group.length > 0) return group;
+    }
+  }
+
+  /** Ends the connection, if it has not ended. Never rejects. */
+  async close(): Promise<void> {
+    await this.#reader?.cancel().catch(() => undefined);
+  }
+}
+
+/** What a server says instead of going on with an answer. */
+export class AnswerError extends Error {
+  readonly code: string | null;
+
+  constructor({ message, code }: { readonly message?: unknown; readonly code?: unknown }) {
+    super(typeof message === "string" ? message : JSON.stringify(message ?? code));
+    this.code = typeof code === "string" ? code : null;
+  }
+}
+
+/** @throws AnswerError; SyntaxError for what is no JSON */
+export function chunkOf(data: string): OpenAI.ChatCompletionChunk {
+  const chunk = JSON.parse(data) as OpenAI.ChatCompletionChunk & { readonly error?: object };
+  if (chunk.error) throw new AnswerError(chunk.error);
+  return chunk;
+}
+
+const lineEnd = /\r\n|\n|\r/;
+
+/** An empty line ends an event; one without data, and what is cut off, is none. */
+function dataOf(text: string): string[] {
+  const events: string[] = [];
+  let data: string | null = null;
+  for (const line of text.split(lineEnd)) {
+    if (line.startsWith("data:")) {
+      const value = line.slice(line.startsWith(" ", 5) ? 6 : 5);
+      data = data === null ? value : `${data}\n${value}`;
+    } else if (line === "" && data !== null) {
+      events.push(data);
+      data = null;
+    }
+  }
+  return events;
+}
