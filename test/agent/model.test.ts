@@ -88,7 +88,7 @@ test("a server that only comments says nothing, and is ended by the watchdog too
     const commenting = setInterval(() => reply.raw.write(": still here\n\n"), 10);
     void reply.gone.then(() => clearInterval(commenting));
   };
-  const { driver } = await against([comment], { limits: { model_idle_ms: 80 } });
+  const { driver } = await against([comment], { limits: { model_idle_ms: 500 } });
   expect(await driver.prompt("hi").ended).toMatchObject({ stop_reason: "failed", error: { code: "model_silent" } });
 });
 

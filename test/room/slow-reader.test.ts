@@ -186,7 +186,8 @@ test("B33 a viewer that takes nothing, and so answers no probe, is judged by the
 test("B33 each batch carries the newest seq, so that a reader knows how far behind it is", async () => {
   const rig = await Rig.start({ script: { auto: (turn) => turn.end() } });
   const driver = await rig.driver();
-  for (let count = 1; count <= 40; count++) {
+  // More frames than one batch takes.
+  for (let count = 1; count <= limits.batch_frames_max / 4; count++) {
     await driver.prompt(`prompt ${count}`);
     await driver.event("turn_ended", count);
   }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { reduce, SessiondError, type Fault, type Frame, type Seat, type SessionState } from "@sessiond/shared";
 import { linkInProcess } from "../../packages/daemon/src/testing.ts";
-import type { EncodedFrames } from "../../packages/daemon/src/room/room.ts";
+import type { EncodedFrames } from "../../packages/daemon/src/room/encoded-frames.ts";
 import type { Boot } from "./boot.ts";
 import type { SimSession, SimToken } from "./records.ts";
 import { holds } from "./violation.ts";

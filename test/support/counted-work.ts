@@ -6,7 +6,8 @@ import type { Counters } from "../../packages/daemon/src/counters.ts";
 /**
  * What was done between two moments, in numbers that are the same on every machine: the daemon's counters, and beside
  * them what no counter of its own tells because only tests ask for it: digests that were taken, events that were
- * validated (wherever, inside of a frame or a page), and characters that were made into JSON.
+ * validated (wherever, inside of a frame or a page), characters that were made into JSON, and characters that were made
+ * into bytes.
  */
 export interface Work {
   readonly framesEncoded: number;
@@ -22,6 +23,7 @@ export interface Work {
   readonly digests: number;
   readonly eventsValidated: number;
   readonly jsonChars: number;
+  readonly encodedChars: number;
 }
 
 const counted = [
@@ -42,7 +44,7 @@ type Run = (...given: unknown[]) => unknown;
 /** Counts in this process until `end`. */
 export class CountedWork {
   readonly #counters: Counters;
-  readonly #beside = { digests: 0, eventsValidated: 0, jsonChars: 0 };
+  readonly #beside = { digests: 0, eventsValidated: 0, jsonChars: 0, encodedChars: 0 };
   readonly #undo: (() => void)[] = [];
 
   constructor(counters: Counters) {
@@ -52,6 +54,7 @@ export class CountedWork {
     const { _zod } = eventSchema as unknown as { _zod: object };
     this.#watch(_zod, "run", () => void (this.#beside.eventsValidated += 1));
     this.#watch(JSON, "stringify", (text) => void (this.#beside.jsonChars += typeof text === "string" ? text.length : 0));
+    this.#watch(Buffer, "from", (_bytes, [text]) => void (this.#beside.encodedChars += typeof text === "string" ? text.length : 0));
     syncBuiltinESMExports();
   }
 
@@ -73,11 +76,11 @@ export class CountedWork {
     return { ...own, ...this.#beside };
   }
 
-  #watch(owner: object, name: string, done: (result: unknown) => void): void {
+  #watch(owner: object, name: string, done: (result: unknown, given: readonly unknown[]) => void): void {
     const original = Reflect.get(owner, name) as Run;
     const watched: Run = (...given) => {
       const result = original.apply(owner, given);
-      done(result);
+      done(result, given);
       return result;
     };
     Reflect.set(owner, name, watched);

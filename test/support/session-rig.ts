@@ -2,7 +2,7 @@ import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { emptyState, reduce } from "@sessiond/shared";
 import type { Approval, Auth, EventOf, EventType, Fault, Frame, Seat, SessiondError, SessionState, VerbInput, VerbOutput, WhenBusy } from "@sessiond/shared";
-import type { EncodedFrames } from "../../packages/daemon/src/room/room.ts";
+import type { EncodedFrames } from "../../packages/daemon/src/room/encoded-frames.ts";
 import { removeRoot, startTestDaemon, testRoot, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { ScriptedKind, type ScriptOptions } from "./scripted-agent.ts";

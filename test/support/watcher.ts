@@ -1,5 +1,5 @@
 import type { HostEvent, HostFrame, SessionListing, SessiondError, VerbInput } from "@sessiond/shared";
-import type { EncodedFrames } from "../../packages/daemon/src/room/room.ts";
+import type { EncodedFrames } from "../../packages/daemon/src/room/encoded-frames.ts";
 import type { TestDaemon } from "../../packages/daemon/src/testing.ts";
 
 /** Somebody who watches all sessions over the in-process link, and folds what it is told into a list of its own. */
@@ -104,7 +104,7 @@ export class Watcher {
       }
       return;
     }
-    this.text += `${item.frames.joined}\n`;
+    this.text += `${item.frames.texts.join(",")}\n`;
     for (const frame of item.frames.texts.map((text) => JSON.parse(text) as HostFrame)) {
       if (frame.seq !== this.#seq + 1) this.gap ??= `${this.#seq} then ${frame.seq}`;
       this.#seq = frame.seq;

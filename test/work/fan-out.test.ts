@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { afterEach, expect, test } from "vitest";
+import type { EncodedFrames } from "../../packages/daemon/src/room/encoded-frames.ts";
 import type { SessionLog } from "../../packages/daemon/src/session/session-log.ts";
 import { whole } from "../support/amount.ts";
 import { CountedWork, type Work } from "../support/counted-work.ts";
@@ -82,7 +83,36 @@ test("B30 a frame is validated, encoded and written once, whatever the number of
     });
     // Their text was made once; round it each batch has an envelope of its own. A line or two of the audit may be late.
     expect(work.jsonChars - bytes, `${viewers} viewers`).toBeLessThanOrEqual((work.batchesSent + 5) * envelopeChars);
+    // Made into bytes once for the disk, and once for all viewers.
+    expect(work.encodedChars - (viewers > 0 ? 2 : 1) * bytes, `${viewers} viewers`).toBeLessThanOrEqual((work.batchesSent + 5) * envelopeChars);
   }
+});
+
+test("B33 viewers who fell behind together share what is read for them: the journal is read once, in batches that are the same for all, and none of it is kept", async () => {
+  const rig = await LogRig.open({ limits: { window_frames_max: 4, window_bytes_max: 100_000, segment_bytes_max: 10_000_000, batch_bytes_max: 20_000 } });
+  await rig.begin();
+  for (let n = 0; n < 40; n++) await rig.turn(n, { chunks: 50 });
+  const { room } = rig.log;
+  const read = async (): Promise<EncodedFrames[]> => {
+    const [standing, all] = [room.stand(0), [] as EncodedFrames[]];
+    for await (const { frames } of room.read(standing, new AbortController().signal)) {
+      all.push(frames);
+      if (standing.after === room.head) break;
+    }
+    room.leave(standing);
+    return all;
+  };
+  const before = rig.counters.journalReadBytes;
+  const alone = await read();
+  const once = rig.counters.journalReadBytes - before;
+  const [first = [], ...others] = await Promise.all(Array.from({ length: 20 }, read));
+  expect(rig.counters.journalReadBytes - before).toBe(2 * once);
+  expect(first.map(({ texts }) => texts)).toEqual(alone.map(({ texts }) => texts));
+  expect(first.flatMap(({ texts }) => texts)).toHaveLength(room.head);
+  for (const other of others) expect(other.every((frames, place) => frames === first[place])).toBe(true);
+  // Who comes when they have left reads anew.
+  await read();
+  expect(rig.counters.journalReadBytes - before).toBe(3 * once);
 });
 
 const gathered = async (rig: LogRig, work: () => Promise<unknown>): Promise<[writes: number, syncs: number, bytes: number]> => {

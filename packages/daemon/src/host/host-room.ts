@@ -10,7 +10,7 @@ import {
 } from "@sessiond/shared";
 import type { Clock } from "../clock.ts";
 import { Bell } from "../room/bell.ts";
-import { EncodedFrames } from "../room/room.ts";
+import { EncodedFrames } from "../room/encoded-frames.ts";
 import type { Reader } from "../session/attach.ts";
 import type { Reach } from "./reach.ts";
 import type { RegistryEntry } from "./registry.ts";

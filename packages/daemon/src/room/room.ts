@@ -1,9 +1,11 @@
-import { SessiondError, type Fault, type Frame, type Limits } from "@sessiond/shared";
+import { SessiondError, type Fault, type Limits } from "@sessiond/shared";
 import { diskReason } from "../disk.ts";
 import { Bell } from "./bell.ts";
+import { EncodedFrames } from "./encoded-frames.ts";
 import type { EncodedFrame } from "./journal-file.ts";
 import type { Journal } from "./journal.ts";
 import { SeqWaiters } from "./seq-waiters.ts";
+import { SharedBatches, type Batch } from "./shared-batches.ts";
 
 /**
  * The fan-out of one log. Readers are cursors, not queues: a reader says what it has, is woken
@@ -12,26 +14,6 @@ import { SeqWaiters } from "./seq-waiters.ts";
  *
  * Only frames that the journal has written come here.
  */
-
-/** Frames as the texts they are on disk; the transport puts them into an envelope unparsed. */
-export class EncodedFrames {
-  readonly texts: readonly string[];
-  #joined: string | undefined;
-
-  constructor(texts: readonly string[]) {
-    this.texts = texts;
-  }
-
-  /** As they stand in a JSON array; made once for all readers. */
-  get joined(): string {
-    return (this.#joined ??= this.texts.join(","));
-  }
-
-  /** For a reader in the same process. */
-  parsed(): Frame[] {
-    return this.texts.map((text) => JSON.parse(text) as Frame);
-  }
-}
 
 export interface RoomBatch {
   readonly cursor: string;
@@ -73,13 +55,13 @@ export class Room {
   readonly #standing = new Set<Standing>();
   readonly #moved = new Bell();
   #unreadWaiters: (() => void)[] = [];
-  /** Many readers stand at the same place; they share one batch, and its encoding. */
-  #latest: { after: number; last: number; frames: EncodedFrames } | null = null;
+  readonly #batches: SharedBatches;
 
   constructor(journal: Journal, head: number, limits: Limits) {
     this.#journal = journal;
     this.#limits = limits;
     this.#head = head;
+    this.#batches = new SharedBatches(limits.window_bytes_max);
   }
 
   /** Newest seq that is shown. */
@@ -158,7 +140,9 @@ export class Room {
   leave(standing: Standing): void {
     this.#standing.delete(standing);
     this.#moved.ring();
-    if (this.#standing.size === 0) for (const resolve of this.#unreadWaiters.splice(0)) resolve();
+    if (this.#standing.size > 0) return;
+    this.#batches.clear();
+    for (const resolve of this.#unreadWaiters.splice(0)) resolve();
   }
 
   /**
@@ -176,7 +160,12 @@ export class Room {
       if (signal.aborted) break;
       if (standing.givenUp) throw leftBehind();
       if (standing.after < this.#head) {
-        const { last, frames } = await this.#take(standing.after);
+        const { after } = standing;
+        const { last, frames } = await this.#batches.take(
+          after,
+          () => this.#head,
+          () => this.#take(after),
+        );
         // Given up while it was read: it may lack what compaction dropped.
         if (standing.givenUp) throw leftBehind();
         standing.after = last;
@@ -190,6 +179,7 @@ export class Room {
         if (this.#end !== "complete") throw this.#end;
         return;
       } else {
+        if (!this.standsBefore(this.#head)) this.#batches.clear();
         await this.#bell.rung(signal);
       }
     }
@@ -207,7 +197,9 @@ export class Room {
   }
 
   standsBefore(seq: number): boolean {
-    return [...this.#standing].some(({ after }) => after < seq);
+    // Asked by each reader who falls asleep: the first that is behind is answer enough.
+    for (const { after } of this.#standing) if (after < seq) return true;
+    return false;
   }
 
   /** Resolves when nobody stands before this frame any more, or the signal aborts. */
@@ -221,6 +213,8 @@ export class Room {
       standing.givenUp = true;
       this.leave(standing);
     }
+    // One that is being read may lack what compaction drops next.
+    this.#batches.clear();
   }
 
   /** Frames after `after`, from memory or disk, bounded in number and bytes. */
@@ -278,16 +272,13 @@ export class Room {
     });
   }
 
-  async #take(after: number): Promise<{ last: number; frames: EncodedFrames }> {
-    if (this.#latest?.after === after) return this.#latest;
+  async #take(after: number): Promise<Batch> {
     // From disk as much as a batch may be, however many frames: it is read in larger parts, and none of it twice.
     const behind = after + 1 < (this.#window[0]?.seq ?? Number.POSITIVE_INFINITY);
     const frames = await this.page(after, behind ? Number.POSITIVE_INFINITY : this.#limits.batch_frames_max, this.#limits.batch_bytes_max);
     const last = frames.at(-1);
     if (last === undefined) throw new SessiondError("storage_failed", { reason: "the journal lacks frames that were shown" });
-    const taken = { after, last: last.seq, frames: new EncodedFrames(frames.map((frame) => frame.text)) };
-    if (last.seq === this.#head) this.#latest = taken;
-    return taken;
+    return { last: last.seq, frames: new EncodedFrames(frames.map((frame) => frame.text)) };
   }
 
   #batch(seq: number, frames: EncodedFrames): RoomBatch {

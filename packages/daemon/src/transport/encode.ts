@@ -1,10 +1,10 @@
 import { SessiondError, type Limits } from "@sessiond/shared";
-import { EncodedFrames } from "../room/room.ts";
+import { EncodedFrames } from "../room/encoded-frames.ts";
 
 /**
  * tRPC's envelope around frames that are text already. A frame was encoded once, for the journal;
- * here its text is put between the brackets of the batch, so that sending to many readers costs
- * no further encoding.
+ * here its text is put between the brackets of the batch, as bytes that its readers share, so that
+ * sending to many of them costs no further encoding.
  */
 interface Envelope {
   readonly result?: { readonly data?: { readonly data?: { readonly frames?: unknown } } };
@@ -16,14 +16,14 @@ const placeOf = (mark: string) => `"${mark}"`;
 export function frameEncoder(
   mark: string,
   { calls_per_message_max }: Limits,
-): { encode(message: unknown): string; decode(text: string | ArrayBuffer | Uint8Array): unknown } {
+): { encode(message: unknown): string | Uint8Array<ArrayBuffer>; decode(text: string | ArrayBuffer | Uint8Array): unknown } {
   return {
     encode(message) {
       const frames = (message as Envelope).result?.data?.data?.frames;
       if (!(frames instanceof EncodedFrames)) return JSON.stringify(message);
       const envelope = JSON.stringify(message, (_key, value: unknown) => (value === frames ? mark : value));
       const place = envelope.indexOf(placeOf(mark));
-      return `${envelope.slice(0, place)}[${frames.joined}]${envelope.slice(place + mark.length + 2)}`;
+      return frames.within(envelope.slice(0, place), envelope.slice(place + mark.length + 2));
     },
     decode(text) {
       if (typeof text !== "string") throw new TypeError("requests are text");

@@ -137,12 +137,12 @@ export class PacedConnection implements Connection {
       this.#socket.resume();
       this.#wake();
     };
-    this.#socket.send = ((data: string) => {
+    this.#socket.send = ((data: string | Buffer) => {
       // The adapter's answer to a probe: who has so much before it hears from us all the same.
       if (data === "PONG" && this.full) return;
       this.#unsent += 1;
       // As bytes: of a text that waits Node keeps the text and three bytes of storage for each of its characters.
-      send(Buffer.from(data), { binary: false }, flushed);
+      send(typeof data === "string" ? Buffer.from(data) : data, { binary: false }, flushed);
       if (!this.full || this.#socket.readyState !== this.#socket.OPEN) return;
       this.#socket.pause();
       this.#watchStall();
