@@ -99,6 +99,7 @@ test("B24 in a group, too, an agent that outruns the disk waits behind the chunk
     clock: systemClock,
     interrupt_wait_ms: 1,
     apply: (event: SessionEvent) => applied.push(event),
+    begun: () => Promise.resolve(),
     durable: () => Promise.resolve(),
     drained: () => (applied.length === 4 || applied.length === 8 ? (steps++, new Promise<void>((resolve) => (drain = resolve))) : null),
     ask: () => Promise.reject(new Error("not asked")),
