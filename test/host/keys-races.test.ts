@@ -37,8 +37,9 @@ const listed = async () => (await daemon.call("list_sessions", {}, owner())).ses
 describe("nothing that a key asked for happens after its revocation was acknowledged", () => {
   for (const [what, step, file, skip] of [
     ["before it made anything", "replace", "/open/", 0],
-    ["before its token was made", "replace", "session.json", 0],
-    ["with its token made", "replace", "session.json", 1],
+    ["before its token was made", "sync", "/journal", 0],
+    ["with its token made", "replace", "session.json", 0],
+    ["with its first frame made", "sync", "/journal", 1],
   ] as const)
     test(`B4 a start that waits for the disk ${what}: it is refused, and there is no session`, async () => {
       const made = await makeKey(daemon);
