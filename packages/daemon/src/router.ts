@@ -129,20 +129,22 @@ function sessionNamed(raw: unknown): string | undefined {
   return typeof named === "string" ? named : undefined;
 }
 
-interface Turn {
-  readonly given: (chars?: number) => void;
-  /** Nothing but what was under way in this turn of the event loop has happened meanwhile. */
-  readonly atOnce: boolean;
-}
-
-/** The wait may be long: the gate is asked again after one that was. */
-async function turn({ turns, daemon }: Ladder, { name, row, raw, connection }: Dispatched): Promise<Turn> {
+/**
+ * The wait may be long: the gate is asked again after one that outlasted its turn of the event loop. After another, that the
+ * grant must stand when the handler begins is enough, as it is for a call that has no turn to wait for.
+ */
+async function turn({ turns, daemon, gate }: Ladder, dispatched: Dispatched, grant: Grant): Promise<{ given: (chars?: number) => void; grant: Grant }> {
+  const { name, row, raw, connection, found } = dispatched;
   let atOnce = true;
   const later = setImmediate(() => (atOnce = false));
   const given = await turns.take(connection, `${name} ${sessionNamed(raw) ?? ""}`).finally(() => clearImmediate(later));
-  if (!daemon.host.draining || passesDraining(row, raw)) return { given, atOnce };
-  given(0);
-  throw new SessiondError("shutting_down");
+  try {
+    if (daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
+    return { given, grant: atOnce ? grant : await gate.authorize(row, raw, connection.peer, found) };
+  } catch (error) {
+    given(0);
+    throw error;
+  }
 }
 
 async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
@@ -156,12 +158,7 @@ async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
-    if (dispatched.row.long === true) {
-      const taken = await turn(options, dispatched);
-      given = taken.given;
-      // At once: then what comes next looks enough, as it does for a call that has no turn to wait for.
-      if (!taken.atOnce) grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
-    }
+    if (dispatched.row.long === true) ({ given, grant } = await turn(options, dispatched, grant));
     const handler = handlers[dispatched.name] as (call: unknown) => Promise<unknown>;
     // In the step in which the handler decides: other calls have had theirs since the gate.
     if (grant.kind !== "open") grant.mustStand();
@@ -194,10 +191,8 @@ async function* stream(options: Ladder, dispatched: Dispatched) {
     release = await hold(options, dispatched.raw);
     const admitted = await admit(options, dispatched);
     grant = admitted.grant;
-    if (dispatched.row.long === true) {
-      given = (await turn(options, dispatched)).given;
-      grant = await options.gate.authorize(dispatched.row, dispatched.raw, dispatched.connection.peer, dispatched.found);
-    }
+    if (dispatched.row.long === true) ({ given, grant } = await turn(options, dispatched, grant));
+    if (grant.kind !== "open") grant.mustStand();
     const ends = grant.kind === "host" ? grant.ends : undefined;
     const signals = [ends, dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
     joined = joinedSignal(...signals);
