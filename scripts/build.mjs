@@ -12,10 +12,11 @@ import { markBuilt, sourceHash } from "./build-stamp.mjs";
 import { written } from "./bundle-form.mjs";
 import { onlyOne } from "./only-one.mjs";
 import { runCommand } from "./run-command.mjs";
+import { verbFacts } from "./verb-facts.mjs";
 
 const bundles = [
-  { name: "sessiond", entry: "packages/cli/src/main.ts", executable: true },
-  { name: "daemon", entry: "packages/daemon/src/bin.ts", executable: false },
+  { name: "sessiond", entry: "packages/cli/src/main.ts", executable: true, onlyCalls: true },
+  { name: "daemon", entry: "packages/daemon/src/bin.ts", executable: false, onlyCalls: false },
 ];
 const libraries = ["shared", "client"]; // in this order: the client's types name the shared ones
 // Native, so it cannot be bundled; the others are what `ws` asks for and does without.
@@ -39,7 +40,7 @@ async function buildBundles(root) {
   });
 }
 
-async function bundleInto(root, dir, { name, entry, executable }) {
+async function bundleInto(root, dir, { name, entry, executable, onlyCalls }) {
   const input = join(root, entry);
   const inherited = readFileSync(input, "utf8").startsWith("#!");
   const build = await rolldown({
@@ -49,6 +50,7 @@ async function bundleInto(root, dir, { name, entry, executable }) {
     tsconfig: false,
     external,
     resolve: { alias: aliases(root) },
+    plugins: onlyCalls ? [verbFacts(root)] : [],
     onLog(level, log) {
       // An import that leads nowhere would only show when somebody runs that line.
       if (log.code === "UNRESOLVED_IMPORT") throw new Error(`build: ${log.message}`);
