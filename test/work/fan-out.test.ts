@@ -89,7 +89,7 @@ test("B30 a frame is validated, encoded and written once, whatever the number of
 });
 
 test("B33 viewers who fell behind together share what is read for them: the journal is read once, in batches that are the same for all, and none of it is kept", async () => {
-  const rig = await LogRig.open({ limits: { window_frames_max: 4, window_bytes_max: 100_000, segment_bytes_max: 10_000_000, batch_bytes_max: 20_000 } });
+  const rig = await LogRig.open({ limits: { window_frames_max: 4, window_bytes_max: 10_000_000, segment_bytes_max: 10_000_000, batch_bytes_max: 20_000 } });
   await rig.begin();
   for (let n = 0; n < 40; n++) await rig.turn(n, { chunks: 50 });
   const { room } = rig.log;

@@ -1,5 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { limits, type SessionEvent } from "@sessiond/shared";
+import { AnswerEvents } from "../../packages/daemon/src/agents/openai/answer-events.ts";
 import { ChatModel, type ModelDelta, type ModelOutcome } from "../../packages/daemon/src/agents/openai/model.ts";
 import { systemClock } from "../../packages/daemon/src/clock.ts";
 import { RunningTurn } from "../../packages/daemon/src/session/turn.ts";
@@ -74,6 +75,11 @@ test("B24 an event that is cut by the network goes with those behind it; ones of
   const odd = ["\r\n", "\r"].map((end) => (says("a") + says("b") + finish).replaceAll("\n", end));
   for (const text of odd) expect(textOf(await heard([text]))).toBe("ab");
   expect(textOf(await heard([`: hello\n\nevent: x\nid: 1\n\n${says("é").replace(`,"delta"`, `,\ndata: "delta"`)}${finish}`]))).toBe("é");
+});
+
+test("B24 comments are no group: who waits for the model waits on, and is told at the end that there was nothing", async () => {
+  expect(await new AnswerEvents(new Response(": still here\n\n: still here\n\n")).next()).toBeNull();
+  expect(await new AnswerEvents(new Response(": still here\n\ndata: 1\n\n")).next()).toEqual(["1"]);
 });
 
 test("B24 of what comes together with an error, or with what is no JSON, is kept what came before it; behind the end nothing is heard", async () => {
