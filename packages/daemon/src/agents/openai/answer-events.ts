@@ -34,7 +34,7 @@ export class AnswerEvents {
 }
 
 /** What a server says instead of going on with an answer. */
-export class AnswerError extends Error {
+class AnswerError extends Error {
   readonly code: string | null;
 
   constructor({ message, code }: { readonly message?: unknown; readonly code?: unknown }) {
