@@ -137,13 +137,14 @@ test(
   "B8 audit names no session that it cannot tell, and says so without repeating a secret; where there is nothing yet it says that",
   { timeout: 120_000 },
   async () => {
-    writeFileSync(path, ["A", "Ab"].map((letters) => line({ session: `ses_${letters}${"c".repeat(22 - letters.length)}` })).join(""));
-    const ambiguous = await house.run(house.root, "audit", "--session", "A");
-    expect([ambiguous.code, ambiguous.stderr]).toEqual([2, expect.stringContaining("2 sessions' ids begin with ses_A; give more of it") as string]);
-    const unknown = await house.run(house.root, "audit", "--session", "ses_Q");
-    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining("No session's id begins with ses_Q") as string]);
+    // So many letters that no session of chance begins with them.
+    writeFileSync(path, ["AAAA", "AAAAb"].map((letters) => line({ session: `ses_${letters}${"c".repeat(22 - letters.length)}` })).join(""));
+    const ambiguous = await house.run(house.root, "audit", "--session", "AAAA");
+    expect([ambiguous.code, ambiguous.stderr]).toEqual([2, expect.stringContaining("2 sessions' ids begin with ses_AAAA; give more of it") as string]);
+    const unknown = await house.run(house.root, "audit", "--session", "ses_QQQQ");
+    expect([unknown.code, unknown.stderr]).toEqual([2, expect.stringContaining("No session's id begins with ses_QQQQ") as string]);
     // Deleted long ago: the audit file alone knows it.
-    expect(entries((await house.run(house.root, "audit", "--json", "-s", "Ab")).stdout)).toHaveLength(1);
+    expect(entries((await house.run(house.root, "audit", "--json", "-s", "AAAAb")).stdout)).toHaveLength(1);
     const secret = `ssd_c_${sessionOf("S")}_${"s".repeat(38)}`;
     const wrong = await house.run(house.root, "audit", "--session", secret);
     expect([wrong.code, wrong.stdout]).toEqual([2, ""]);
