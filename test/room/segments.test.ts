@@ -239,6 +239,27 @@ test("B38 a bad line in a sealed segment is storage_failed to whoever reads it, 
   await woken.turn("goes on");
 });
 
+test("B38 what is damaged in a sealed segment while the daemon runs is storage_failed to whoever reads there: never a hole that nobody notices", async () => {
+  const rig = await long(8, { limits: { ...whole, window_frames_max: 1, segments_open_max: 1 } });
+  const { room } = rig.log;
+  const all = upTo(room.head);
+  expect((await pages(rig.log)).flat()).toEqual(all);
+  const [, second = "", third = ""] = await rig.segments();
+  const path = join(rig.directory, second);
+  const text = await readFile(path, "utf8");
+  const lines = text.split("\n");
+  const failed = expect.objectContaining({ code: "storage_failed" });
+  for (const damaged of [lines.map((line, index) => (index === 3 ? "?".repeat(line.length) : line)).join("\n"), `${lines.slice(0, 3).join("\n")}\n`]) {
+    // Another segment is open, and this one will be opened anew.
+    await room.page(Number(third.slice(8)) + 1, 1, 1_000);
+    await writeFile(path, damaged);
+    await expect(pages(rig.log)).rejects.toEqual(failed);
+    await expect(pages(rig.log, { backwards: true })).rejects.toEqual(failed);
+  }
+  await writeFile(path, text);
+  expect((await pages(rig.log)).flat()).toEqual(all);
+});
+
 test("B32 a cursor as old as more openings than are remembered gets a snapshot; the newer ones are served", async () => {
   let rig = await LogRig.open({ limits: { ...whole, epochs_kept: 3 } });
   await rig.begin();

@@ -87,7 +87,11 @@ export const limitTable = {
   prompts_per_token_per_minute_max: { value: 6_000, unit: "count", why: "each is synced to the disk; a loop without a pause is a fault" },
   starts_per_key_per_minute_max: { value: 600, unit: "count", why: "each is a directory and ten syncs" },
   // Fan-out.
-  batch_frames_max: { value: 512, unit: "count", why: "each batch costs each reader some fifty small steps; longer ones help throughput no further" },
+  batch_frames_max: {
+    value: 512,
+    unit: "count",
+    why: "each batch costs each reader some fifty small steps; longer ones help throughput no further. From disk `batch_bytes_max` alone counts",
+  },
   batch_bytes_max: { value: 262_144, unit: "bytes", why: "one batch must not hold up a socket for long" },
   window_bytes_max: { value: 1_048_576, unit: "bytes", why: "frames kept in memory a session; older ones are read from disk" },
   window_frames_max: { value: 4_096, unit: "count", why: "the same bound for tiny frames" },

@@ -1,6 +1,7 @@
 import { Low, type Adapter } from "lowdb";
 import { SessiondError } from "@sessiond/shared";
 import type { z } from "zod";
+import { dirname } from "node:path";
 import { diskReason, type Disk } from "../disk.ts";
 
 /**
@@ -31,6 +32,8 @@ export class DurableStore<T extends object> {
     initial: T,
     unreadable: (reason: string) => Promise<T>,
   ): Promise<DurableStore<T>> {
+    // A write has failed: the file holds what it held, or what was to be written.
+    let uncertain = false;
     const adapter: Adapter<T> = {
       async read() {
         const text = await disk.readText(path);
@@ -41,7 +44,14 @@ export class DurableStore<T extends object> {
           return await unreadable(error instanceof SyntaxError ? "it is not JSON" : "it has another form, or is of another version");
         }
       },
-      write: (data) => disk.replace(path, JSON.stringify(data)),
+      async write(data) {
+        const text = JSON.stringify(data);
+        // Then taking it back may be no work at all: on a full disk another write would fail as well.
+        const there = uncertain && (await disk.readText(path)) === text;
+        uncertain = true;
+        await (there ? disk.syncDirectory(dirname(path)) : disk.replace(path, text));
+        uncertain = false;
+      },
     };
     const low = new Low<T>(adapter, initial);
     try {

@@ -146,7 +146,12 @@ export class HostRoom {
     const all = filter.sessionIds === undefined && filter.workdir === undefined && filter.reach.roots === null;
     if (all && this.#latest?.after === after && this.#latest.last === this.#head) return this.#latest;
     const from = after - this.#passed;
-    const kept = this.#window.slice(from, from + this.#options.limits.batch_frames_max);
+    const { batch_frames_max, batch_bytes_max } = this.#options.limits;
+    let chars = 0;
+    let to = from;
+    for (; to < this.#window.length && to < from + batch_frames_max && (to === from || chars < batch_bytes_max); to++)
+      chars += this.#window[to]?.text.length ?? 0;
+    const kept = this.#window.slice(from, to);
     const visible = kept.filter(({ sessionId, place }) => filter.reach.sees(place) && chosen(filter, sessionId, place.workdir));
     const texts = visible.map(({ text }) => text);
     const taken = { after, last: after + kept.length, frames: new EncodedFrames(texts) };

@@ -140,8 +140,8 @@ export class Room {
   leave(standing: Standing): void {
     this.#standing.delete(standing);
     this.#moved.ring();
+    if (!this.standsBefore(this.#head)) this.#batches.clear();
     if (this.#standing.size > 0) return;
-    this.#batches.clear();
     for (const resolve of this.#unreadWaiters.splice(0)) resolve();
   }
 
@@ -179,7 +179,7 @@ export class Room {
         if (this.#end !== "complete") throw this.#end;
         return;
       } else {
-        if (!this.standsBefore(this.#head)) this.#batches.clear();
+        if (!this.#batches.empty && !this.standsBefore(this.#head)) this.#batches.clear();
         await this.#bell.rung(signal);
       }
     }
@@ -223,7 +223,10 @@ export class Room {
     if (after + 1 < first) {
       const frames = await this.#fromDisk((journal) => journal.read(after, { count: Math.min(count, this.#head - after), bytes }));
       // The file may hold frames that are written and not yet shown.
-      return frames === null ? this.page(after, count, bytes) : frames.filter((frame) => frame.seq <= this.#head);
+      if (frames === null) return this.page(after, count, bytes);
+      const shown = frames.filter((frame) => frame.seq <= this.#head);
+      this.#mustBeWhole(after, shown);
+      return shown;
     }
     const frames: EncodedFrame[] = [];
     let taken = 0;
@@ -242,7 +245,9 @@ export class Room {
     const first = this.#window[0]?.seq ?? Number.POSITIVE_INFINITY;
     if (end <= first) {
       const frames = await this.#fromDisk((journal) => journal.readBefore(end, { count, bytes }));
-      return frames ?? this.pageBefore(before, count, bytes);
+      if (frames === null) return this.pageBefore(before, count, bytes);
+      this.#mustBeWhole((frames[0]?.seq ?? end) - 1, [...frames, { seq: end }]);
+      return frames;
     }
     const frames: EncodedFrame[] = [];
     let taken = 0;
@@ -259,6 +264,18 @@ export class Room {
   async anyBefore(seq: number): Promise<boolean> {
     if (seq <= 1 || seq > (this.#window[0]?.seq ?? seq)) return seq > 1;
     return (await this.#fromDisk((journal) => journal.anyBefore(seq))) ?? this.anyBefore(seq);
+  }
+
+  /**
+   * What was found to be good once is not looked through again, and may have been damaged since: never a hole that nobody
+   * notices. Compaction alone leaves some.
+   */
+  #mustBeWhole(after: number, frames: readonly { readonly seq: number }[]): void {
+    let last = after;
+    for (const { seq } of frames) {
+      if (seq !== last + 1 && last >= this.compactedThrough) throw new SessiondError("storage_failed", { reason: "the journal lacks frames that were shown" });
+      last = seq;
+    }
   }
 
   /** @returns null when another file has taken its place meanwhile */

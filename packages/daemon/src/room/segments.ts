@@ -140,7 +140,7 @@ export class Segments {
     this.#compactedThrough = Math.max(this.#compactedThrough, end);
   }
 
-  /** @param known  where what is left of it lies */
+  /** @param lines  where what is left of it lies */
   compacted(after: number, lines: Lines): void {
     const segment = this.#row.find((one) => one.after === after);
     if (segment !== undefined) segment.compacted = true;

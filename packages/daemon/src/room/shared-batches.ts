@@ -24,7 +24,7 @@ export class SharedBatches {
   readonly #kept = new Map<number, Kept>();
   #chars = 0;
 
-  /** @param charsMax  of frames; what is kept of them, texts and bytes, is at most three times that, and only while somebody is behind */
+  /** @param charsMax  of frames; what is kept of them, texts and bytes, is at most three bytes for each, or eight where it is not ASCII, and only while somebody is behind */
   constructor(charsMax: number) {
     this.#charsMax = charsMax;
   }
@@ -54,6 +54,10 @@ export class SharedBatches {
       () => this.#kept.get(after) === kept && this.#drop(after),
     );
     return kept.batch;
+  }
+
+  get empty(): boolean {
+    return this.#kept.size === 0;
   }
 
   clear(): void {

@@ -37,15 +37,17 @@ export class AnswerEvents {
 class AnswerError extends Error {
   readonly code: string | null;
 
-  constructor({ message, code }: { readonly message?: unknown; readonly code?: unknown }) {
-    super(typeof message === "string" ? message : JSON.stringify(message ?? code));
+  /** @param error  mostly `{message, code}`; some servers say it in one word */
+  constructor(error: unknown) {
+    const { message, code } = (typeof error === "object" && error !== null ? error : {}) as { readonly message?: unknown; readonly code?: unknown };
+    super(typeof message === "string" ? message : JSON.stringify(message ?? error));
     this.code = typeof code === "string" ? code : null;
   }
 }
 
 /** @throws AnswerError; SyntaxError for what is no JSON */
 export function chunkOf(data: string): OpenAI.ChatCompletionChunk {
-  const chunk = JSON.parse(data) as OpenAI.ChatCompletionChunk & { readonly error?: object };
+  const chunk = JSON.parse(data) as OpenAI.ChatCompletionChunk & { readonly error?: unknown };
   if (chunk.error) throw new AnswerError(chunk.error);
   return chunk;
 }
@@ -56,7 +58,8 @@ const lineEnd = /\r\n|\n|\r/;
 function dataOf(text: string): string[] {
   const events: string[] = [];
   let data: string | null = null;
-  for (const line of text.split(lineEnd)) {
+  // Behind the last end of a line is the beginning of the next one.
+  for (const line of text.split(lineEnd).slice(0, -1)) {
     if (line.startsWith("data:")) {
       const value = line.slice(line.startsWith(" ", 5) ? 6 : 5);
       data = data === null ? value : `${data}\n${value}`;
