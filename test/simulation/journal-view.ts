@@ -28,6 +28,8 @@ export class JournalView {
   /** Counts losses of power that took frames with them. */
   losses = 0;
   compactedThrough = 0;
+  /** Up to here a compaction was written at least: nobody who comes may count on what it leaves out, put in its place or not. */
+  compactionBegunThrough = 0;
   /** Epochs that begin in it, as far as they were met. */
   readonly epochs = new Set<number>();
   readonly #platter: Platter;
@@ -70,6 +72,7 @@ export class JournalView {
   /** Take in what has been written. @param powerLost  what was shown and not synced may be gone */
   refresh(powerLost = false): void {
     const names = this.#names();
+    this.#noteBegun(names);
     let gone = [...this.#files].some(([name, { inode, rewrites }]) => !names.includes(name) || this.#file(name) !== inode || inode.rewrites !== rewrites);
     if (powerLost) gone = true;
     if (gone) return this.#again(names, powerLost);
@@ -80,6 +83,15 @@ export class JournalView {
     const directory = this.#platter.find(this.#directory);
     if (!(directory instanceof Directory)) return [];
     return [...directory.names.keys()].filter((name) => /^journal(-\d+)?$/.test(name)).toSorted((a, b) => afterOf(a) - afterOf(b));
+  }
+
+  #noteBegun(names: readonly string[]): void {
+    const directory = this.#platter.find(this.#directory);
+    if (!(directory instanceof Directory)) return;
+    const begun = [...directory.names.keys()]
+      .filter((name) => /^journal(-\d+)?\.compact$/.test(name))
+      .map((name) => afterOf(name.slice(0, -".compact".length)));
+    for (const after of begun) this.compactionBegunThrough = Math.max(this.compactionBegunThrough, names.map(afterOf).find((other) => other > after) ?? 0);
   }
 
   #file(name: string): Inode | undefined {

@@ -192,7 +192,7 @@ export class SeatClient {
     const { view } = this.session;
     const [epoch = 0, seq = 0] = asked.split(":").map(Number);
     const lost = this.#losses !== view.losses;
-    const old = seq < view.compactedThrough || epoch < Math.max(0, ...view.epochs) - this.#world.limits.epochs_kept + 1;
+    const old = seq < Math.max(view.compactedThrough, view.compactionBegunThrough) || epoch < Math.max(0, ...view.epochs) - this.#world.limits.epochs_kept + 1;
     holds(reset === "too_old" ? old || lost : lost, "B32", () => `cursor ${asked} got a reset: ${reset}; the newest epoch is ${Math.max(...view.epochs)}`);
   }
 
