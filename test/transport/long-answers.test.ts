@@ -107,6 +107,47 @@ test("B7 B33 for a connection that takes nothing a few snapshots are made, howev
   expect(seats.length).toBeLessThanOrEqual(5);
 });
 
+test("B7 B8 for a connection that takes nothing what was done is done, and in the audit file, but nobody makes its long answers: the queue that an interrupt lists, the facts of a session that was started", async () => {
+  const rig = await Rig.start();
+  const { session_id, auth } = { session_id: rig.sessionId, auth: { token: rig.token } };
+  const driver = await rig.driver();
+  await driver.prompt("again");
+  const turn = await rig.kind.turn();
+  const turn_id = (await driver.event("turn_started")).turn_id;
+  let answered = 0;
+  const closing = new AbortController();
+  let goOn = (): void => undefined;
+  const ready = new Promise<void>((resolve) => (goOn = resolve));
+  const deafly = rig.daemon.router.createCaller({ connection: linkInProcess({ ready: () => ready, signal: closing.signal }) }) as unknown as Record<
+    string,
+    (input: unknown) => Promise<unknown>
+  >;
+  const ask = async (verb: string, input: object): Promise<void> => {
+    await deafly[verb]?.(input).finally(() => (answered += 1));
+  };
+  const all = [
+    ask("interrupt", { session_id, turn_id, auth }),
+    ...Array.from({ length: 20 }, () => ask("interrupt", { session_id, turn_id: `trn_${"M".repeat(22)}`, auth })),
+    ask("start_or_get_for_workdir", { workdir: rig.workdir, auth: { host_key: rig.daemon.hostKey } }),
+  ];
+  const ends = Promise.allSettled(all);
+  await driver.event("turn_ended");
+  turn.end();
+  const done = (verb: string) => rig.daemon.counters.calls.get(verb)?.get("ok");
+  await expect.poll(() => [done("interrupt"), done("start_or_get_for_workdir")]).toEqual([21, 2]);
+  for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve));
+  expect(answered).toBe(0);
+  closing.abort();
+  goOn();
+  expect((await ends).map(({ status }) => status)).toEqual(all.map(() => "rejected"));
+  expect(rig.daemon.counters.calls.get("interrupt")?.get("cancelled")).toBeUndefined();
+  // To who takes it all is said, as ever.
+  const socket = await reader(rig);
+  const { data } = await socket.call("mutation", "interrupt", JSON.stringify({ session_id, turn_id, auth }));
+  expect(data).toMatchObject({ interrupted: false, queue: [] });
+  expect(rig.daemon.bugs).toEqual([]);
+});
+
 test("B4 B7 a credential that ends while its call waits for its turn does nothing: neither a revoked one, nor one of a life that has ended", async () => {
   const { rig, input } = await begin();
   const { session_id, auth } = JSON.parse(input) as { session_id: string; auth: { token: string } };

@@ -12,7 +12,8 @@ import { limits, SessiondError } from "@sessiond/shared";
  * - what turns out to be short leaves the turn to the next one, until together they were `answers_per_turn_chars_max`.
  *
  * So what waits to be sent to a connection is bounded by `socket_buffer_bytes_max` and one answer. An answer that waits
- * for a disk holds up none of other sessions or verbs, not even on its own connection. Other calls never wait here.
+ * for a disk holds up none of other sessions or verbs, not even on its own connection. Other calls never wait here. A verb
+ * that does something does it first, and waits to say so.
  */
 export interface Asker {
   /** Aborts when its connection has closed. */

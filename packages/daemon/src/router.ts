@@ -16,7 +16,8 @@ import type { Daemon, StreamOutput } from "./verbs/verb.ts";
 /**
  * From the table and the handlers to a tRPC router. Every call goes through one ladder, in one
  * order: known verb, draining, gate, schema, limits of the connection, a turn where the answer may be long, handler,
- * output schema, audit line. Expected errors travel as they are; anything else is a bug: logged, and `internal`.
+ * output schema, audit line. Where what is done must not wait, the turn comes after the audit line. Expected errors travel as
+ * they are; anything else is a bug: logged, and `internal`.
  */
 export interface Connection extends Reader {
   readonly peer: Peer;
@@ -129,15 +130,18 @@ function sessionNamed(raw: unknown): string | undefined {
   return typeof named === "string" ? named : undefined;
 }
 
+/** Whose turns are taken one after the other. */
+const about = ({ name, raw }: Dispatched): string => `${name} ${sessionNamed(raw) ?? ""}`;
+
 /**
  * The wait may be long: the gate is asked again after one that outlasted its turn of the event loop. After another, that the
  * grant must stand when the handler begins is enough, as it is for a call that has no turn to wait for.
  */
 async function turn({ turns, daemon, gate }: Ladder, dispatched: Dispatched, grant: Grant): Promise<{ given: (chars?: number) => void; grant: Grant }> {
-  const { name, row, raw, connection, found } = dispatched;
+  const { row, raw, connection, found } = dispatched;
   let atOnce = true;
   const later = setImmediate(() => (atOnce = false));
-  const given = await turns.take(connection, `${name} ${sessionNamed(raw) ?? ""}`).finally(() => clearImmediate(later));
+  const given = await turns.take(connection, about(dispatched)).finally(() => clearImmediate(later));
   try {
     if (daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
     return { given, grant: atOnce ? grant : await gate.authorize(row, raw, connection.peer, found) };
@@ -153,6 +157,7 @@ async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
   let leave: (() => void) | undefined;
   let release: (() => void) | undefined;
   let given: ((chars?: number) => void) | undefined;
+  let noted = false;
   try {
     leave = dispatched.connection.enter(dispatched.row.kind);
     release = await hold(options, dispatched.raw);
@@ -163,13 +168,20 @@ async function call(options: Ladder, dispatched: Dispatched): Promise<unknown> {
     // In the step in which the handler decides: other calls have had theirs since the gate.
     if (grant.kind !== "open") grant.mustStand();
     const output = await handler({ input: admitted.input, grant, daemon: options.daemon, reader: dispatched.connection });
+    if (dispatched.row.long === "answer") {
+      // Done, and written down as that, whether or not anybody waits to hear of it.
+      note(options, dispatched, grant, "ok", since, { session: startedSession(output) });
+      noted = true;
+      given = await options.turns.take(dispatched.connection, about(dispatched));
+    }
     // Validated, so that nothing leaves that the table does not name.
     const checked = dispatched.row.output.parse(output);
-    note(options, dispatched, grant, "ok", since, { session: startedSession(checked) });
+    if (!noted) note(options, dispatched, grant, "ok", since);
     given?.(charsOf(checked));
     given = undefined;
     return checked;
   } catch (error) {
+    if (noted) throw trpcError(toKnown(error, options.report));
     throw refused(options, dispatched, grant, error, since);
   } finally {
     given?.(0);

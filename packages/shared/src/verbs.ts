@@ -13,7 +13,8 @@ import * as s from "./schemas.ts";
  * - `newest_secret`: of an API key only the newest secret will do, not the one before in its overlap.
  * - `budget`: calls that have a limit of their own.
  * - `retry`: `safe` may be repeated; `by_id` may be repeated under the same id; `no`: never.
- * - `long`: its answer may be; a connection that asks for many is given them one at a time.
+ * - `long`: its answer may be; a connection that asks for many is given them one at a time. `true`: nothing is begun
+ *   before; `answer`: what it does is done at once, and what it says of that waits.
  * - `draining`: passes while the daemon shuts down. Queries always do.
  * - `past_life`: what a token of an ended life gets where its right would have sufficed:
  *   `refuse` (session_stopped) or `answer` (the handler repeats what it said).
@@ -32,7 +33,7 @@ interface VerbRow {
   readonly retry: "safe" | "by_id" | "no";
   /** Counted apart from other calls. */
   readonly budget?: "prompts" | "starts";
-  readonly long?: true;
+  readonly long?: true | "answer";
   readonly draining?: boolean | { readonly by: string; readonly passes: readonly string[] };
   readonly past_life?: "refuse" | "answer";
   readonly input: z.ZodObject;
@@ -80,12 +81,12 @@ export const verbs = {
     output: z.strictObject({ pid: z.int(), draining: z.literal(true) }),
   },
   start_session: {
-    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "by_id", throws: ["workdir_invalid", "model_unknown", "unsupported", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "by_id", long: "answer", throws: ["workdir_invalid", "model_unknown", "unsupported", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
     input: z.strictObject({ request_id: s.requestId, workdir: workdir.optional(), session_id: s.sessionId.optional(), ...beginLife }),
     output: started,
   },
   start_or_get_for_workdir: {
-    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", throws: ["workdir_invalid", "model_unknown", "unsupported", "conflict", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", long: "answer", throws: ["workdir_invalid", "model_unknown", "unsupported", "conflict", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
     input: z.strictObject({ workdir, ...beginLife }),
     output: started,
   },
@@ -184,7 +185,7 @@ export const verbs = {
     output: z.strictObject({ seq: s.seq, option_id: z.string() }),
   },
   interrupt: {
-    kind: "mutation", gate: "host_or_control", scope: null, retry: "safe", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
+    kind: "mutation", gate: "host_or_control", scope: null, retry: "safe", long: "answer", draining: true, throws: ["not_found", "session_stopped", "session_faulted", "storage_failed"], doc: "End the running turn, if it is `turn_id`; the queue is held and listed.",
     input: z.strictObject({ ...session, turn_id: s.turnId }),
     output: z.strictObject({ interrupted: z.boolean(), seq: s.seq, queue: z.array(s.queuedPrompt) }),
   },
