@@ -193,15 +193,28 @@ test("B7 B14 with the numbers of a daemon: whoever takes seats with one view tok
   const many = await crowd(rig, views.slice(1));
   expect([one.seats.length + many.seats.length, many.refusal]).toEqual([limits.seats_of_views_max, full("seats_of_views_max", limits.seats_of_views_max)]);
   // Children that may drive have some room beside them, and leave some to the owner.
-  const children = await crowd(rig, [await childOf(rig, rig.token, "control")]);
-  expect([children.seats.length, children.refusal]).toEqual([
-    limits.seats_of_others_max - limits.seats_of_views_max,
-    full("seats_of_others_max", limits.seats_of_others_max),
-  ]);
+  const rest = limits.seats_of_others_max - limits.seats_of_views_max;
+  const children = await crowd(rig, await Promise.all(Array.from({ length: rest + 1 }, () => childOf(rig, rig.token, "control"))));
+  expect([children.seats.length, children.refusal]).toEqual([rest, full("seats_of_others_max", limits.seats_of_others_max)]);
   expect((await rig.driver("owner")).first?.seat?.role).toBe("driver");
-  expect((await rig.attach("owner-page")).first?.seat?.role).toBe("viewer");
-  expect((await rig.driver("owner-again", { force: true })).first?.seat?.role).toBe("driver");
-  await expect(crowd(rig, [rig.token])).resolves.toMatchObject({ refusal: full("seats_max", limits.seats_max) });
+  const more = await Promise.all(Array.from({ length: limits.seats_max - limits.seats_of_others_max }, () => hostMint(rig, "control")));
+  const [page = "", forced = "", ...others] = more;
+  expect((await rig.attach("owner-page", { token: page })).first?.seat?.role).toBe("viewer");
+  expect((await rig.driver("owner-again", { force: true, token: forced })).first?.seat?.role).toBe("driver");
+  await expect(crowd(rig, others)).resolves.toMatchObject({ refusal: full("seats_max", limits.seats_max) });
+});
+
+test("B7 B14 a control token that takes all it can, with its children, leaves the owner his places: one seat more it has, and each other token of the owner one", async () => {
+  const rig = await Rig.start({ limits: { seats_max: 8, seats_per_token_max: 3, seats_of_views_max: 4, seats_of_others_max: 6 } });
+  const greedy = await hostMint(rig, "control");
+  const children = [await childOf(rig, greedy, "control"), await childOf(rig, greedy, "control"), await childOf(rig, greedy, "control")];
+  const ofChildren = await crowd(rig, children);
+  expect([ofChildren.seats.length, ofChildren.refusal]).toEqual([6, full("seats_of_others_max", 6)]);
+  const own = await crowd(rig, [greedy]);
+  expect([own.seats.length, own.refusal]).toEqual([1, full("seats_of_others_max", 6)]);
+  expect((await rig.driver("owner", { force: true })).first?.seat?.role).toBe("driver");
+  await expect(rig.attach("owner-page")).rejects.toEqual(full("seats_of_others_max", 6));
+  await expect(rig.attach("third", { token: await hostMint(rig, "control") })).rejects.toEqual(full("seats_max", 8));
 });
 
 test("B7 B15 a seat in its grace has its place still: whoever lost it resumes it, and a fresh secret of its token gets none until it is left", async () => {

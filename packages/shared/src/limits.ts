@@ -168,7 +168,7 @@ export const limitTable = {
   seats_of_others_max: {
     value: 240,
     unit: "count",
-    why: "of all: those, and of children of tokens and what keys were given; the rest is the owner's, who ends them",
+    why: "of all, whoever has them; the rest is the owner's, who ends them: one for each of his tokens that has none, nothing for children of tokens and what keys were given",
   },
   seat_grace_ms: { value: 15_000, unit: "ms", why: "a lost link is back within seconds or not at all" },
   credentials_idle_max: {
