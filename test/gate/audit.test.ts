@@ -224,6 +224,24 @@ test("B7 B8 calls that end in a failure are counted like others, those of a key 
   expect(written.at(-1)).toMatchObject({ outcome: "calls_counted", count: 9, by: { [idOf("tok", "A")]: 3, [idOf("key", "A")]: 3, others: 3 } });
 });
 
+test("B7 B8 nobody hides what he did behind calls that fail: these are counted apart, of the same verb too", async () => {
+  const { daemon, sessionId: session_id, auths, clock } = world;
+  const token = await tokenIdOf(auths.control);
+  clock.advance(60_000);
+  const [most, beyond] = [limits.calls_written_per_minute_max, 3];
+  const found = await linesOf(async () => {
+    const { record } = await daemon.call("mint_token", { session_id, right: "view", label: "x" }, auths.control);
+    for (let count = 0; count < most + beyond; count++) await refused(daemon.call("mint_token", { session_id, right: "view", label: "" }, auths.control));
+    await daemon.call("mint_token", { session_id, right: "view", label: "y" }, auths.control);
+    await daemon.call("revoke_token", { session_id, token_id: record.token_id }, auths.control);
+  });
+  const count = (verb: string, outcome: string) => found.filter((line) => line.verb === verb && line.outcome === outcome && line.token === token).length;
+  expect([count("mint_token", "bad_request"), count("mint_token", "ok"), count("revoke_token", "ok")]).toEqual([most, 2, 1]);
+  clock.advance(60_000);
+  const counted = (await lines()).filter(({ outcome }) => outcome === "calls_counted");
+  expect(counted).toMatchObject([{ verb: "mint_token", count: beyond, by: { [token]: beyond } }]);
+});
+
 test("B7 B8 tokens whose reads are told apart are bounded: those of further ones are counted together, and none is lost", async () => {
   const path = at(world.daemon, "many.jsonl");
   const audit = new Audit(path, world.clock, { ...limits, counted_holders_max: 3, reads_written_per_minute_max: 2 });

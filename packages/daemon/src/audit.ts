@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 
 /**
  * One line a call that matters: mutations, refusals, attaches, transcripts read by token. Of one token or key
- * so many of a verb a minute are written singly, the owner's always. Never a secret: ids only. A failed write never
+ * so many of a verb a minute are written singly, failed ones beside those that did something; the owner's always. Never a secret: ids only. A failed write never
  * fails the call; it is counted, and shown in the status.
  * A file that is full becomes `.1`, what was that `.2`, and so on; recovery/audit-reading.ts reads them.
  */
@@ -34,7 +34,7 @@ export interface AuditCounts {
  * `act`: the owner's, always written; `call`: what any other did; `read`: a transcript read by token.
  */
 export type AuditKind = "act" | "call" | "refusal" | "read";
-/** Counted by token or key, and by verb: a flood of one verb hides no other. */
+/** Counted by token or key, by verb, and what did something apart from what failed: a flood of one hides nothing of the others. */
 type Counted = "call" | "read";
 
 const minute = 60_000;
@@ -64,8 +64,8 @@ export class Audit {
   #minute = Number.NEGATIVE_INFINITY;
   #refusals = 0;
   #unwritten = 0;
-  /** Of this minute: calls by verb, and of each by token or key. */
-  readonly #counted = new Map<string, { readonly kind: Counted; readonly by: Map<string, number> }>();
+  /** Of this minute: calls by verb and whether they failed, and of each by token or key. */
+  readonly #counted = new Map<string, { readonly verb: string; readonly kind: Counted; readonly by: Map<string, number> }>();
   /** Who is told apart. */
   readonly #holders = new Set<string>();
   /** The last write failed, perhaps in the middle of a line: the next one begins a line of its own. Null: another daemon's, not looked at yet. */
@@ -95,12 +95,13 @@ export class Audit {
   }
 
   /** Counts it, and says whether it has a line of its own. */
-  #isWritten({ verb, token, key }: AuditEntry, kind: Counted): boolean {
+  #isWritten({ verb, outcome, token, key }: AuditEntry, kind: Counted): boolean {
     const holder = token ?? key ?? others;
     const who = this.#holders.size < this.#limits.counted_holders_max || this.#holders.has(holder) ? holder : others;
     if (who !== others) this.#holders.add(who);
-    const counted = this.#counted.get(verb) ?? { kind, by: new Map<string, number>() };
-    this.#counted.set(verb, counted);
+    const what = outcome === "ok" ? verb : `${verb} failed`;
+    const counted = this.#counted.get(what) ?? { verb, kind, by: new Map<string, number>() };
+    this.#counted.set(what, counted);
     const count = (counted.by.get(who) ?? 0) + 1;
     counted.by.set(who, count);
     return count <= this.#most(kind);
@@ -116,7 +117,7 @@ export class Audit {
 
   #nextMinute(): void {
     if (this.#unwritten > 0) this.#write({ at: this.#now(), verb: "*", outcome: "refusals_counted", count: this.#unwritten });
-    for (const [verb, { kind, by }] of this.#counted) {
+    for (const { verb, kind, by } of this.#counted.values()) {
       const most = this.#most(kind);
       const beyond = [...by].flatMap(([who, count]) => (count > most ? [[who, count - most] as const] : []));
       const count = beyond.reduce((sum, [, each]) => sum + each, 0);
