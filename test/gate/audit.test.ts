@@ -242,6 +242,16 @@ test("B7 B8 nobody hides what he did behind calls that fail: these are counted a
   expect(counted).toMatchObject([{ verb: "mint_token", count: beyond, by: { [token]: beyond } }]);
 });
 
+test("B8 the owner's calls are all written, those too that fail in their schema", async () => {
+  const { daemon, sessionId: session_id, auths, clock } = world;
+  clock.advance(60_000);
+  const calls = limits.calls_written_per_minute_max + 2;
+  const found = await linesOf(async () => {
+    for (let count = 0; count < calls; count++) await refused(daemon.call("mint_token", { session_id, right: "view", label: "" }, auths.owner));
+  });
+  expect(found.map(({ verb, outcome }) => `${verb} ${outcome}`)).toEqual(Array.from({ length: calls }, () => "mint_token bad_request"));
+});
+
 test("B7 B8 tokens whose reads are told apart are bounded: those of further ones are counted together, and none is lost", async () => {
   const path = at(world.daemon, "many.jsonl");
   const audit = new Audit(path, world.clock, { ...limits, counted_holders_max: 3, reads_written_per_minute_max: 2 });

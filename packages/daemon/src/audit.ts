@@ -4,8 +4,8 @@ import type { Clock } from "./clock.ts";
 
 /**
  * One line a call that matters: mutations, refusals, attaches, transcripts read by token. Of one token or key
- * so many of a verb a minute are written singly, failed ones beside those that did something; the owner's always. Never a secret: ids only. A failed write never
- * fails the call; it is counted, and shown in the status.
+ * so many of a verb a minute are written singly, failed ones beside those that did something; the owner's always.
+ * Never a secret: ids only. A failed write never fails the call; it is counted, and shown in the status.
  * A file that is full becomes `.1`, what was that `.2`, and so on; recovery/audit-reading.ts reads them.
  */
 export interface AuditEntry {
@@ -31,7 +31,7 @@ export interface AuditCounts {
 
 /**
  * All but the owner's come in floods: beyond a limit they are counted, so that they never overwrite what others did.
- * `act`: the owner's, always written; `call`: what any other did; `read`: a transcript read by token.
+ * `act`: the owner's, always written once it is known to be his; `call`: what any other did, or who was not looked at; `read`: a transcript read by token.
  */
 export type AuditKind = "act" | "call" | "refusal" | "read";
 /** Counted by token or key, by verb, and what did something apart from what failed: a flood of one hides nothing of the others. */

@@ -115,7 +115,7 @@ export class GateKeeper {
   }
 
   /**
-   * @param found  filled in with the token as soon as it is known, for the audit line of a refusal
+   * @param found  filled in with whom it is as soon as that is known, for the audit line of a call that fails
    * @throws SessiondError unauthenticated, role_too_small, not_attached, not_driver, session_stopped
    */
   async authorize(row: Row, raw: unknown, { door }: Pick<Peer, "door">, found: Found = {}): Promise<Grant> {
@@ -157,7 +157,11 @@ export class GateKeeper {
   async #hostGrant(row: Row, raw: unknown, door: Peer["door"], found: Found): Promise<HostGrant | null> {
     const auth = own(raw, "auth");
     const hostKey = own(auth, "host_key");
-    if (hostKey !== undefined) return door === "unix" ? this.owner(hostKey) : refuse();
+    if (hostKey !== undefined) {
+      const owner = door === "unix" ? this.owner(hostKey) : refuse();
+      found.owner = true;
+      return owner;
+    }
     const apiKey = own(auth, "api_key");
     if (apiKey === undefined) return null;
     const live = this.#keys.verify(apiKey);

@@ -310,7 +310,7 @@ function note(
       ...(found.key !== undefined && { key: found.key }),
       ...(connection.peer.door === "tcp" && { peer: connection.peer.name }),
     },
-    refusal ? "refusal" : reads ? "read" : grant?.kind === "host" && grant.origin === "host" ? "act" : "call",
+    refusal ? "refusal" : reads ? "read" : found.owner === true ? "act" : "call",
   );
 }
 
