@@ -245,3 +245,43 @@ test("B24 a long answer that waits for one session's disk holds up none about an
   (await turns.take(linkInProcess(), "a session on a slow disk"))();
   expect(await Promise.race([behind.then(() => "given"), new Promise((resolve) => setImmediate(resolve, "waits"))])).toBe("waits");
 });
+
+test("B7 a turn of the event loop is not lost on a connection that has become full in line: the next one has it", async () => {
+  const turns = new AnswerTurns();
+  let full = false;
+  const filled = linkInProcess({ ready: () => (full ? new Promise(() => undefined) : Promise.resolve()) });
+  Object.defineProperty(filled, "full", { get: () => full });
+  const first = await turns.take(linkInProcess(), "a session");
+  const told: string[] = [];
+  const behind = ["filled", "next"].map(async (name) => {
+    const given = await turns.take(name === "filled" ? filled : linkInProcess(), "a session");
+    told.push(name);
+    given(0);
+  });
+  // Both are in line by then, and it is the same turn still.
+  for (let steps = 0; steps < 20; steps++) await Promise.resolve();
+  full = true;
+  first(0);
+  for (let steps = 0; steps < 20; steps++) await Promise.resolve();
+  expect(told).toEqual(["next"]);
+  await behind[1];
+});
+
+test("B7 a stream that was stopped while it waited for its turn takes no seat", async () => {
+  const rig = await Rig.start();
+  let goOn = (): void => undefined;
+  const ready = new Promise<void>((resolve) => (goOn = resolve));
+  const stopping = new AbortController();
+  const caller = rig.daemon.router.createCaller({ connection: linkInProcess({ ready: () => ready }) }, { signal: stopping.signal }) as unknown as Record<
+    string,
+    (input: unknown) => Promise<AsyncIterable<unknown>>
+  >;
+  const auth = { token: rig.token, seat_secret: seatSecret("d") };
+  const stream = await caller["attach"]?.({ session_id: rig.sessionId, role: "viewer", label: "d", auth });
+  const first = stream?.[Symbol.asyncIterator]().next();
+  const ends = expect(first).rejects.toMatchObject({ cause: { code: "cancelled" } });
+  stopping.abort();
+  goOn();
+  await ends;
+  expect((await rig.info()).seats).toEqual([]);
+});

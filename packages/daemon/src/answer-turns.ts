@@ -58,13 +58,17 @@ export class AnswerTurns {
       else setImmediate(() => passOn(lanes, about, mine));
     };
     try {
-      do {
+      for (;;) {
         // Who takes nothing for too long is closed, and told so by its streams.
         await asker.ready().catch(() => undefined);
         await this.#turn();
         this.#current = begun;
         mustBeThere(asker);
-      } while (asker.full);
+        if (!asker.full) break;
+        // It was told something meanwhile; the turn is the next one's.
+        this.#given(begun, 0);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
     } catch (error) {
       leave(0);
       throw error;

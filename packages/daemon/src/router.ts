@@ -138,11 +138,13 @@ const about = ({ name, raw }: Dispatched): string => `${name} ${sessionNamed(raw
  * grant must stand when the handler begins is enough, as it is for a call that has no turn to wait for.
  */
 async function turn({ turns, daemon, gate }: Ladder, dispatched: Dispatched, grant: Grant): Promise<{ given: (chars?: number) => void; grant: Grant }> {
-  const { row, raw, connection, found } = dispatched;
+  const { row, raw, connection, signal, found } = dispatched;
   let atOnce = true;
   const later = setImmediate(() => (atOnce = false));
   const given = await turns.take(connection, about(dispatched)).finally(() => clearImmediate(later));
   try {
+    // Who has stopped waiting for it takes no seat.
+    if (signal?.aborted === true) throw new SessiondError("cancelled");
     if (daemon.host.draining && !passesDraining(row, raw)) throw new SessiondError("shutting_down");
     return { given, grant: atOnce ? grant : await gate.authorize(row, raw, connection.peer, found) };
   } catch (error) {

@@ -28,7 +28,7 @@ interface VerbRow {
   readonly gate: Gate;
   /** What an API key must have where a word says `host`; null: the host key alone will do. Also where no word does. */
   readonly scope: s.Scope | null;
-  /** What it does outlasts the overlap of a secret that was rotated out: that one is refused. */
+  /** It makes or ends keys, which outlasts the overlap of a secret that was rotated out: that one is refused. */
   readonly newest_secret?: true;
   readonly retry: "safe" | "by_id" | "no";
   /** Counted apart from other calls. */
