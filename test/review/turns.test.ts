@@ -42,7 +42,7 @@ test("B25 a question too large to be shown whole is refused, and never asked in 
   await seat.prompt("hello");
   const turn = await rig.kind.turn();
   await turn.call("big");
-  expect(await turn.ask("big", {}, "\u007f".repeat(limits.journal_line_bytes_max / 4))).toMatchObject({ allowed: false });
+  expect(await turn.ask("big", {}, "\u007f".repeat(limits.preview_chars_max / 4))).toMatchObject({ allowed: false });
   // Also when its preview is small: the line that carries its input would be too long.
   expect(await turn.ask("big", { text: "x".repeat(limits.journal_line_bytes_max) }, "small")).toMatchObject({ allowed: false });
   expect((await rig.info()).approvals).toEqual([]);
