@@ -93,7 +93,7 @@ test("B35 what only its journal knows to have ended is read, and stopped again, 
 test("B40 who reads from disk while the daemon drains is told that it is shutting down", async () => {
   // Seed 100073, 227 steps: resume, restart.
   const disk = new TrappedDisk();
-  const rig = await Rig.start({ disk, limits: { window_frames_max: 2, batch_frames_max: 1 } });
+  const rig = await Rig.start({ disk, limits: { window_frames_max: 2, batch_bytes_max: 1 } });
   const ada = await rig.driver("ada");
   for (const title of ["one", "two", "three", "four", "five"]) await rig.daemon.call("configure_session", { session_id: rig.sessionId, title }, ada.auth);
   const reading = disk.hold("read", "journal");
