@@ -52,7 +52,7 @@ test("2: what cannot be meant is told in one line, and nothing is done", async (
 
 test("B28 wait: idle, a question, the end of a life; 7 when it does not come, and nothing is changed by waiting", async () => {
   const cwd = house.workdir("wait");
-  await house.run(cwd, "send", "wait 700 then run echo asked > asked.txt then say ok");
+  await house.run(cwd, "send", "wait 5000 then run echo asked > asked.txt then say ok");
   const late = await house.run(cwd, "wait", "--timeout", "100");
   expect([late.code, late.stderr]).toEqual([7, "sessiond: Not idle within 100 ms; it is thinking. Nothing was changed.\n"]);
   const asked = await house.run(cwd, "wait", "approval", "--timeout", "20s");

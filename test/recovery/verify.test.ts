@@ -284,7 +284,7 @@ test("B12 B36 beside a daemon at work nothing is called damage, an append in the
     .interrupt()
     .catch(() => undefined);
   const resting = (await host.status()).sessions.resting;
-  await seat.sendPrompt("stream 100000 every 1");
+  await seat.sendPrompt("stream 400000 every 1");
   let [rounds, frames] = [0, 0];
   while (rounds < amount(3, 40)) {
     const { code, whole, sessions } = await home.verify();
@@ -310,7 +310,7 @@ test(`B36 after kill -9 at ${kills} random points of a turn (seed ${seed}) verif
     const host = await home.connect();
     const seat = await (await host.sessionForWorkdir(workdirs[0] ?? "")).attach({ as: "driver", force: true });
     const from = seat.state.seq;
-    await seat.sendPrompt("stream 100000 every 1");
+    await seat.sendPrompt("stream 400000 every 1");
     const upTo = from + 5 + chance.upTo(200);
     await eventually("so many frames are there", () => seat.state.seq >= upTo);
     const pid = await home.daemon();
