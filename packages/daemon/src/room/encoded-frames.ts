@@ -3,8 +3,9 @@ import type { Frame } from "@sessiond/shared";
 /** Frames as the texts they are on disk; the transport puts them into an envelope unparsed, and as bytes that were made once. */
 export class EncodedFrames {
   readonly texts: readonly string[];
-  #list: Buffer<ArrayBuffer> | undefined;
-  #message: { readonly before: string; readonly after: string; readonly bytes: Buffer<ArrayBuffer> } | undefined;
+  // Weakly: while somebody is being sent them they are there for the others. Who waits for more may hold on to what he got last.
+  #list: WeakRef<Buffer<ArrayBuffer>> | undefined;
+  #message: { readonly before: string; readonly after: string; readonly bytes: WeakRef<Buffer<ArrayBuffer>> } | undefined;
 
   constructor(texts: readonly string[]) {
     this.texts = texts;
@@ -24,10 +25,12 @@ export class EncodedFrames {
    * one message, which nobody may write to; for others the bytes are copied.
    */
   within(before: string, after: string): Buffer<ArrayBuffer> {
-    if (this.#message?.before !== before || this.#message.after !== after) {
-      this.#list ??= Buffer.from(`[${this.texts.join(",")}]`);
-      this.#message = { before, after, bytes: Buffer.concat([Buffer.from(before), this.#list, Buffer.from(after)]) };
-    }
-    return this.#message.bytes;
+    const made = this.#message?.before === before && this.#message.after === after ? this.#message.bytes.deref() : undefined;
+    if (made !== undefined) return made;
+    const list = this.#list?.deref() ?? Buffer.from(`[${this.texts.join(",")}]`);
+    const bytes = Buffer.concat([Buffer.from(before), list, Buffer.from(after)]);
+    this.#list = new WeakRef(list);
+    this.#message = { before, after, bytes: new WeakRef(bytes) };
+    return bytes;
   }
 }
