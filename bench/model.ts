@@ -1,5 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text as bodyOf } from "node:stream/consumers";
 import { serveSide } from "./side-process.ts";
 
 /**
@@ -104,12 +105,6 @@ function paced(response: ServerResponse, count: number, every: number): void {
 function textOf(message: Message | undefined): string {
   const content = message?.content ?? "";
   return typeof content === "string" ? content : content.map(({ text }) => text ?? "").join("\n");
-}
-
-async function bodyOf(incoming: IncomingMessage): Promise<string> {
-  let body = "";
-  for await (const part of incoming.setEncoding("utf8")) body += String(part);
-  return body;
 }
 
 server.listen(0, "127.0.0.1", () => {

@@ -54,7 +54,11 @@ export function asTable(rows: readonly Row[], slack = 1): string {
     row.bar === null ? "" : "atMost" in row.bar ? `≤ ${row.bar.atMost}` : `≥ ${row.bar.atLeast}`,
     row.bar === null ? "" : isGood(row, slack) ? "ok" : "NOT MET",
   ]);
-  const table = [["what", "sessiond", "limit", "ratio", "spread", "bar", ""], ...cells];
+  return inColumns([["what", "sessiond", "limit", "ratio", "spread", "bar", ""], ...cells]);
+}
+
+/** The first column to the left, figures to the right. */
+export function inColumns(table: readonly (readonly string[])[]): string {
   const widths = (table[0] ?? []).map((_, column) => Math.max(...table.map((line) => (line[column] ?? "").length)));
   return table
     .map((line) =>

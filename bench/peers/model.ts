@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { text as bodyOf } from "node:stream/consumers";
 import { serveSide } from "../side-process.ts";
 import { chat } from "./chat.ts";
 import type { Answer, Dialect } from "./dialect.ts";
@@ -112,12 +113,6 @@ function paced(response: ServerResponse, answer: Answer, { count, every }: { cou
     clearInterval(timer);
     response.end(answer.end(whole));
   }, 1);
-}
-
-async function bodyOf(incoming: IncomingMessage): Promise<string> {
-  let body = "";
-  for await (const part of incoming.setEncoding("utf8")) body += String(part);
-  return body;
 }
 
 server.listen(0, "127.0.0.1", () => {

@@ -1,4 +1,5 @@
 import { median } from "../pairs.ts";
+import { inColumns } from "../row.ts";
 import type { Peer, PeerName } from "./peer.ts";
 
 /**
@@ -92,13 +93,5 @@ export function asTable(lines: readonly Line[]): string {
     ["", "sessiond", "opencode", "ours is", "codex", "ours is"],
     ...lines.map((line) => [line.what, cell(line, "sessiond"), cell(line, "opencode"), times(line, "opencode"), cell(line, "codex"), times(line, "codex")]),
   ];
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length))) ?? [];
-  return rows
-    .map((row) =>
-      row
-        .map((text, column) => (column === 0 ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0)))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  return inColumns(rows);
 }

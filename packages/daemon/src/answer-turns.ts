@@ -11,9 +11,10 @@ import { limits, SessiondError } from "@sessiond/shared";
  *   stands in that line once a verb and session, however much it asks;
  * - what turns out to be short leaves the turn to the next one, until together they were `answers_per_turn_chars_max`.
  *
- * So what waits to be sent to a connection is bounded by `socket_buffer_bytes_max` and one answer. An answer that waits
- * for a disk holds up none of other sessions or verbs, not even on its own connection. Other calls never wait here. A verb
- * that does something does it first, and waits to say so.
+ * So what waits to be sent to a connection is bounded by `socket_buffer_bytes_max` and one answer, and while disks are slow
+ * by one for each verb and session that it asks about: an answer that waits for a disk holds up none of other sessions or
+ * verbs, not even on its own connection. Other calls never wait here. A verb that does something does it first, and waits
+ * to say so.
  */
 export interface Asker {
   /** Aborts when its connection has closed. */

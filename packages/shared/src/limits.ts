@@ -293,7 +293,7 @@ export const limitTable = {
   calls_written_per_minute_max: {
     value: 60,
     unit: "count",
-    why: "of one verb by one token or key, and as many that failed: one a second is no person; beyond it they are counted, or a loop would soon have overwritten what all others did. The owner's are always written",
+    why: "of one verb by one token or key, and as many that failed: one a second is no person; beyond it they are counted, or a loop would soon have overwritten what all others did. The owner's are written once it is known that they are his",
   },
   counted_holders_max: {
     value: 100,
