@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { tryLock } from "fs-native-extensions";
+import { kernelLock } from "../../packages/daemon/src/kernel-lock.ts";
 import { removeRoot, startTestDaemon, type TestDaemon } from "../../packages/daemon/src/testing.ts";
 import { hostAuth, makeWorkdir } from "../support/gate-world.ts";
 
@@ -14,7 +14,7 @@ let daemon: TestDaemon;
 
 beforeAll(async () => {
   // Loaded while it certainly can be.
-  expect(tryLock).toBeTypeOf("function");
+  expect(kernelLock()).toBeTypeOf("function");
   if (process.getuid?.() === 0) {
     process.setgroups?.([]);
     process.setgid?.(nobody);

@@ -94,6 +94,8 @@ test("B21 the last 256 ids are remembered, and one that still waits in the queue
   for (let count = 0; count < 253; count++) await driver.prompt(`filler ${count}`);
   expect(await driver.prompt("first", { id: oldest })).toEqual(first);
   for (let count = 0; count < 5; count++) await driver.prompt(`more ${count}`);
+  // While a turn runs, another prompt would only be queued beside it.
+  await expect.poll(async () => (await rig.info()).status).toBe("idle");
   expect(await driver.prompt("held", { id: held })).toMatchObject({ became: "queued" });
   expect((await rig.info()).queue.map((prompt) => prompt.prompt_id)).toEqual([held]);
 });

@@ -1,5 +1,5 @@
 import { connect } from "@sessiond/client/node";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import WebSocket from "ws";
 import { removeRoot, testEnv } from "../../packages/daemon/src/testing.ts";
 import { selfSigned } from "../support/certificate.ts";
@@ -85,7 +85,8 @@ test.each(cases)(
     const reader = new SlowReader(daemon);
     await reader.ask(asks);
     await reader.take(1_048_576);
-    // The probe, where there is one: it comes to stand behind all that waits.
+    // The probe, where there is one: it comes to stand behind all the answers, which are given one by one.
+    if (firstMs > 0) await vi.waitUntil(() => daemon.counters.calls.get("session_data")?.get("ok") === answers, { timeout: 60_000 });
     clock.advance(firstMs);
     for (const _ of [1, 2]) {
       await reader.take(stepBytes);
