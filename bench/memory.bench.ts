@@ -5,6 +5,7 @@ import { readThrough, writeNotes } from "./long-transcript.ts";
 import { median } from "./pairs.ts";
 import type { Bench, How, Row } from "./row.ts";
 import { SideProcess } from "./side-process.ts";
+import { ViewSeats } from "./view-seats.ts";
 
 /**
  * What a daemon holds, after a forced collection: heap and buffers, divided by how many sessions or viewers came since the
@@ -127,19 +128,21 @@ async function viewers({ short }: How, config: string): Promise<Row[]> {
   return withHome(home, async (host) => {
     const session = await host.startSession({ workdir: home.directory("watched") });
     const driver = await session.attach({ as: "driver" });
+    const places = new ViewSeats(session, home.env);
     const seats: ViewerSeat[] = [];
     // All of them are given something, and have taken it, when it is measured.
     const feed = async (chunks: number): Promise<void> => {
       await driver.prompt(`stream ${chunks}`);
       for (const seat of seats) while (seat.state.seq < driver.state.seq) await seat.changed();
     };
-    const add = async (names: readonly string[], part: number): Promise<void> => {
-      for (const name of names) seats.push(await session.attach({ as: "viewer", label: `viewer ${part} ${name}` }));
+    const add = async (names: readonly string[]): Promise<void> => {
+      for (const _ of names) seats.push(await places.take());
       await feed(1_000);
     };
-    await add(warmUp, -1);
+    await add(warmUp);
     await feed(host.hello?.limits["window_frames_max"] ?? 0);
     const values = await each(home, { parts: short ? 1 : 4, count: short ? 24 : 200 - warmUp.length, add });
+    await places.close();
     return [figure("memory, a viewer", values, "kB", 60)];
   });
 }
