@@ -1,4 +1,5 @@
 import { EventEmitter } from "node:events";
+import { PassThrough } from "node:stream";
 import { limits } from "@sessiond/shared";
 import { expect, test } from "vitest";
 import type { WebSocket } from "ws";
@@ -27,7 +28,11 @@ test("B33 while one long message is under way its reader is judged by the bytes 
   const counters = new Counters();
   let taken = 0;
   const outflow = { said: () => limits.socket_buffer_bytes_max, taken: () => taken };
-  const connection = new PacedConnection(socket as unknown as WebSocket, { door: "tcp", name: "1" }, { clock, limits, counters, outflow });
+  const connection = new PacedConnection(
+    socket as unknown as WebSocket,
+    { door: "tcp", name: "1" },
+    { clock, limits, counters, outflow, line: new PassThrough() },
+  );
   let slow: unknown;
   connection.ready().catch((error: unknown) => (slow = error));
   const pass = async (bytes: number): Promise<void> => {

@@ -1,5 +1,5 @@
 import type { Row } from "@sessiond/shared";
-import { SessiondError, type Limits } from "@sessiond/shared";
+import { GatheredWrites, SessiondError, type Corkable, type Limits } from "@sessiond/shared";
 import type { WebSocket } from "ws";
 import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
@@ -19,6 +19,8 @@ const credentialEndedClose = 4001;
 const triedTooOftenClose = 4029;
 
 export interface PacingOptions {
+  /** What the messages are written to. */
+  readonly line: Corkable;
   readonly clock: Clock;
   readonly limits: Limits;
   readonly counters: Counters;
@@ -44,7 +46,7 @@ export class PacedConnection implements Connection {
   readonly #endings = new Set<AbortSignal>();
   #turnedOut = false;
 
-  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters, outflow }: PacingOptions) {
+  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters, outflow, line }: PacingOptions) {
     this.#socket = socket;
     this.peer = peer;
     this.#limits = limits;
@@ -59,7 +61,7 @@ export class PacedConnection implements Connection {
       closed.abort();
       this.#wake();
     });
-    this.#noticeFlushes();
+    this.#noticeFlushes(new GatheredWrites(line));
   }
 
   ready(): Promise<void> {
@@ -126,7 +128,7 @@ export class PacedConnection implements Connection {
   }
 
   /** `ws` tells when a message has left through the callback of `send`; the adapter gives none, so one is put in. */
-  #noticeFlushes(): void {
+  #noticeFlushes(writes: GatheredWrites): void {
     const send = this.#socket.send.bind(this.#socket) as (data: Buffer, how: { readonly binary: false }, done: (error?: Error) => void) => void;
     const flushed = () => {
       this.#unsent -= 1;
@@ -141,6 +143,7 @@ export class PacedConnection implements Connection {
       // The adapter's answer to a probe: who has so much before it hears from us all the same.
       if (data === "PONG" && this.full) return;
       this.#unsent += 1;
+      writes.gather();
       // As bytes: of a text that waits Node keeps the text and three bytes of storage for each of its characters.
       send(typeof data === "string" ? Buffer.from(data) : data, { binary: false }, flushed);
       if (!this.full || this.#socket.readyState !== this.#socket.OPEN) return;
