@@ -13,7 +13,7 @@ import {
   spawnMarked,
   type MarkedChild,
 } from "../../packages/daemon/src/agents/children.ts";
-import { sweep } from "../../packages/daemon/src/agents/process-table.ts";
+import { forksSoFar, sweep, type First } from "../../packages/daemon/src/agents/process-table.ts";
 import { AgentDriver, tempDir, type DriverOptions } from "../support/agent-driver.ts";
 import { whole } from "../support/amount.ts";
 import { leftWhenEnded, ways } from "../support/call-ends.ts";
@@ -289,7 +289,8 @@ test("B39 to end a call asks no process for its environment that is older than t
   const child = started(hard("calls setsid").command);
   await runs(child.workdir);
   const asked: string[] = [];
-  await countingReads(asked, () => child.end(2_000));
+  // As where numbers may have come round since.
+  await readingOf(asked, { [pidMax]: "300" }, () => child.end(2_000));
   const older = asked.filter((path) => path.endsWith("/environ"));
   // Those of other tests come and go; the oldest, this one's parent among them, are never asked.
   expect(older).not.toContain(`/proc/${process.ppid}/environ`);
@@ -297,10 +298,44 @@ test("B39 to end a call asks no process for its environment that is older than t
   expect(await nobodyWorksIn(child.workdir)).toBe(true);
 });
 
-async function countingReads<T>(asked: string[], work: () => Promise<T>): Promise<T> {
+test("B39 nor does it read those at all whose numbers say that they are older", async () => {
+  const child = started(hard("calls setsid").command);
+  await runs(child.workdir);
+  const asked: string[] = [];
+  await readingOf(asked, { [pidMax]: "1000000000" }, () => child.end(2_000));
+  const read = asked.flatMap((path) => /^\/proc\/(\d+)\/stat$/.exec(path)?.[1] ?? []);
+  expect(read).not.toContain(String(process.ppid));
+  expect(read.length).toBeGreaterThan(0);
+  expect(await nobodyWorksIn(child.workdir)).toBe(true);
+});
+
+test("B39 numbers that may have come round, or cannot be judged, say nothing: everything is read", async () => {
+  const left = stranger("exec sleep 300");
+  const forks = forksSoFar() ?? 0;
+  const pid = (left.pid ?? 0) + 1_000_000;
+  const found = async (first: First, told: Record<string, string>): Promise<boolean> => {
+    let seen = false;
+    const isLeft = ({ pid }: { pid: number }): boolean => pid === left.pid;
+    await readingOf([], told, () => sweep({ isOurs: isLeft, visit: () => void (seen = true), until: performance.now() + 10_000, first }));
+    return seen;
+  };
+  const beyond = { pid, startTime: 0, forks: forks - 1 };
+  expect(await found(beyond, { [pidMax]: "1000000000" })).toBe(false);
+  expect(await found(beyond, { [pidMax]: String(pid + 1) })).toBe(true);
+  // A /proc that counts no forks, or does not say.
+  expect(await found({ ...beyond, forks }, { [pidMax]: "1000000000", "/proc/stat": `processes ${forks}\n` })).toBe(true);
+  expect(await found({ ...beyond, forks: null }, { [pidMax]: "1000000000" })).toBe(true);
+  expect(await found(beyond, { [pidMax]: "1000000000", "/proc/stat": "" })).toBe(true);
+  expect(await found(beyond, { [pidMax]: "" })).toBe(true);
+});
+
+const pidMax = "/proc/sys/kernel/pid_max";
+
+/** @param asked  what is read. @param told  what files hold instead of what they hold */
+async function readingOf<T>(asked: string[], told: Readonly<Record<string, string>>, work: () => Promise<T>): Promise<T> {
   const fs = (await import("node:fs")).default;
   const original = fs.readFileSync;
-  fs.readFileSync = ((path: string, ...rest: never[]) => (asked.push(String(path)), original(path, ...rest))) as typeof original;
+  fs.readFileSync = ((path: string, ...rest: never[]) => (asked.push(String(path)), told[path] ?? original(path, ...rest))) as typeof original;
   syncBuiltinESMExports();
   try {
     return await work();

@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { limits } from "@sessiond/shared";
 import { hold, type Enclosure } from "./enclosure.ts";
-import { isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, type Found, type IsOurs } from "./process-table.ts";
+import { forksSoFar, isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, type First, type Found, type IsOurs } from "./process-table.ts";
 import { systemProgram } from "../system-program.ts";
 
 /**
@@ -67,6 +67,7 @@ export async function deathSignalPrefix(programDirs: readonly string[]): Promise
 /** Start a shell command in a session and process group of its own, with stdin closed. */
 export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: MarkedCommand): MarkedChild {
   const [file, ...args] = [...prefix, ...(enclosure?.words ?? []), "/bin/sh", "-c", command];
+  const forks = forksSoFar();
   const child =
     enclosure === undefined
       ? spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
@@ -77,6 +78,7 @@ export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: Mark
   const held = enclosure === undefined ? null : hold(child, enclosure);
   // Known also when it has ended already: it is not collected before this step is over.
   const since = (child.pid === undefined ? null : startTimeOf(child.pid)) ?? undefined;
+  const first = child.pid === undefined || since === undefined ? undefined : { pid: child.pid, startTime: since, forks };
   let running = child.pid !== undefined;
   const exited = new Promise<Exit>((resolve) => {
     child.once("error", (error) => resolve({ code: null, signal: null, error: error.message }));
@@ -99,7 +101,7 @@ export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: Mark
   const end = async (waitMs: number): Promise<number> => {
     const wasRunning = running;
     if (held === null) signalGroup("SIGTERM");
-    const count = await endAll({ isOurs, group: child.pid, since }, waitMs);
+    const count = await endAll({ isOurs, group: child.pid, first }, waitMs);
     if (running && count === 0) await Promise.race([exited, pause(waitMs)]);
     signalGroup("SIGKILL");
     await held?.end();
@@ -140,7 +142,7 @@ interface Targets {
   /** A group of which every member is. */
   readonly group?: number | undefined;
   /** None is older. */
-  readonly since?: number | undefined;
+  readonly first?: First | undefined;
 }
 
 async function endAll(targets: Targets, waitMs: number): Promise<number> {

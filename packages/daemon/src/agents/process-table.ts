@@ -32,8 +32,16 @@ export interface Sweep {
   visit(found: Found): void;
   /** Of `performance.now()`: until then new ones of ours are looked for. */
   readonly until: number;
-  /** Older processes cannot be ours, and are not asked for their environment. */
-  readonly since?: number | undefined;
+  /** Of those that are looked for the first: what was there before it cannot be ours. */
+  readonly first?: First | undefined;
+}
+
+/** The first process of a call. */
+export interface First {
+  readonly pid: number;
+  readonly startTime: number;
+  /** How often the machine had forked before it; null where that is not told. */
+  readonly forks: number | null;
 }
 
 /**
@@ -46,15 +54,16 @@ export interface Sweep {
  *
  * @returns false when it ended with something that could not be read
  */
-export async function sweep({ isOurs, visit, until, since = 0 }: Sweep): Promise<boolean> {
+export async function sweep({ isOurs, visit, until, first }: Sweep): Promise<boolean> {
   const known = new Set([process.pid]);
   const { kill_looks_max: looksMax, processes_read_at_once: slice } = limits;
   for (let look = 1, fruitless = 0; ; look += 1) {
     const listed = list();
+    const lowest = first === undefined ? 0 : lowestSince(first);
     let [ours, unclear] = [0, listed === null];
-    for (const [index, pid] of (listed ?? []).filter((one) => !known.has(one)).entries()) {
+    for (const [index, pid] of (listed ?? []).filter((one) => one >= lowest && !known.has(one)).entries()) {
       if (index % slice === slice - 1) await nextTurn();
-      const found = read(pid, since);
+      const found = read(pid, first?.startTime ?? 0);
       if (found !== "changing") known.add(pid);
       if (typeof found === "string") unclear = true;
       else if (found !== null && isOurs(found)) {
@@ -67,6 +76,33 @@ export async function sweep({ isOurs, visit, until, since = 0 }: Sweep): Promise
     fruitless = ours > 0 ? 0 : fruitless + 1;
     // On a machine without time to spare, time alone says nothing.
     if (fruitless >= looksMax || (look >= looksMax && performance.now() >= until)) return false;
+  }
+}
+
+/**
+ * Numbers are given in ascending order, and from below again when there are no more of them. Until then whatever came after
+ * the first has a higher one: of hundreds of processes a few need be read. Asked after they were listed, so that what comes
+ * round in between is not passed over.
+ */
+function lowestSince({ pid, forks }: First): number {
+  const now = forksSoFar();
+  // The first itself counts, where forks are counted at all.
+  return forks !== null && now !== null && now > forks && pid + (now - forks) < highestPid() ? pid : 0;
+}
+
+/** Processes and threads since the machine started, whoever made them; null where that is not told. */
+export function forksSoFar(): number | null {
+  const told = /^processes (\d+)$/m.exec(textOf("/proc/stat"))?.[1];
+  return told === undefined ? null : Number(told);
+}
+
+const highestPid = (): number => Number(textOf("/proc/sys/kernel/pid_max")) || 0;
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
   }
 }
 
