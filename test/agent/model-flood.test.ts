@@ -3,8 +3,8 @@ import type { ServerResponse } from "node:http";
 import { gzipSync } from "node:zlib";
 import { afterEach, expect, test, vi } from "vitest";
 import { limits } from "@sessiond/shared";
-import { boundedFetch } from "../../packages/daemon/src/agents/openai/bounded-answer.ts";
 import { WantedCalls } from "../../packages/daemon/src/agents/openai/wanted-calls.ts";
+import { WholeEvents } from "../../packages/daemon/src/agents/openai/whole-events.ts";
 import { AgentDriver, type DriverOptions } from "../support/agent-driver.ts";
 import { startModelServer, type ModelServer, type Script } from "../support/model-server.ts";
 
@@ -98,18 +98,15 @@ test("B24 an event of exactly the limit goes through, one byte more does not", a
 test("B24 however an event is cut up, the client's decoder sees it once, whole, as soon as its end has come", async () => {
   for (const end of ["\n\n", "\r\r", "\r\n\r\n"]) {
     const events = [`data: 1${end}`, `: ${"long".repeat(1_500)}${end}`, `event: a${end.slice(0, end.length / 2)}data: 2${end}`, "data: cut off"];
-    const pieces = [...Buffer.from(events.join(""))].map((byte) => Uint8Array.of(byte));
-    const feed = new TransformStream<Uint8Array, Uint8Array>();
-    const answer = await boundedFetch(limits, async () => new Response(feed.readable))("http://model.invalid");
-    const writer = feed.writable.getWriter();
-    const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+    const whole = new WholeEvents(limits);
+    const given = [...Buffer.from(events.join(""))].map((byte) => whole.take(Uint8Array.of(byte)));
     let at = 0;
-    for (const [index, event] of events.entries()) {
-      for (const until = at + event.length; at < until; at++) void writer.write(pieces[at]);
-      if (index === events.length - 1) void writer.close();
-      expect(Buffer.from((await reader.read()).value ?? []).toString()).toBe(event);
+    for (const event of events.slice(0, -1)) {
+      at += event.length;
+      expect(Buffer.from(given[at - 1] ?? []).toString()).toBe(event);
     }
-    expect((await reader.read()).done).toBe(true);
+    expect(given.filter((each) => each !== null)).toHaveLength(events.length - 1);
+    expect([Buffer.from(whole.end()).toString(), whole.end().length]).toEqual([events.at(-1), 0]);
   }
 });
 

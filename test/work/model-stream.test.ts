@@ -78,8 +78,8 @@ test("B24 an event that is cut by the network goes with those behind it; ones of
 });
 
 test("B24 comments are no group: who waits for the model waits on, and is told at the end that there was nothing", async () => {
-  expect(await new AnswerEvents(new Response(": still here\n\n: still here\n\n")).next()).toBeNull();
-  expect(await new AnswerEvents(new Response(": still here\n\ndata: 1\n\n")).next()).toEqual(["1"]);
+  expect(await new AnswerEvents(new Response(": still here\n\n: still here\n\n"), limits).next()).toBeNull();
+  expect(await new AnswerEvents(new Response(": still here\n\ndata: 1\n\n"), limits).next()).toEqual(["1"]);
 });
 
 test("B24 of what comes together with an error, or with what is no JSON, is kept what came before it; behind the end nothing is heard", async () => {

@@ -1,29 +1,34 @@
+import type { Limits } from "@sessiond/shared";
 import type OpenAI from "openai";
+import { WholeEvents } from "./whole-events.ts";
 
 /**
  * The events of a model's answer, in the groups in which they came: a step of a generator for each of them, as the client
- * takes them, costs several times what is in them. Reads the whole events that `boundedFetch` lets through, so a group
- * begins and ends with one.
+ * takes them, costs several times what is in them. Read from the network's stream itself, as another stream between the
+ * two would be steps of its own for each piece.
  */
 export class AnswerEvents {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  readonly #whole: WholeEvents;
   readonly #decoder = new TextDecoder();
   #done = false;
 
-  constructor({ body }: Response) {
+  constructor({ body }: Response, limits: Limits) {
     this.#reader = body?.getReader();
+    this.#whole = new WholeEvents(limits);
   }
 
-  /** Data of the events that came together, one at least: a server that only comments says nothing. @returns null at the end of the stream */
+  /** Data of the events that came together, one at least: a server that only comments says nothing. @returns null at the end of the stream. @throws AnswerTooLarge */
   async next(): Promise<readonly string[] | null> {
     for (;;) {
-      const part = await this.#reader?.read();
-      if (part?.value === undefined) return null;
-      const events = this.#done ? [] : dataOf(this.#decoder.decode(part.value));
+      const piece = (await this.#reader?.read())?.value;
+      const whole = piece === undefined ? this.#whole.end() : this.#whole.take(piece);
+      const events = this.#done || whole === null ? [] : dataOf(this.#decoder.decode(whole));
       const done = events.findIndex((data) => data.startsWith("[DONE]"));
       this.#done ||= done !== -1;
       const group = done === -1 ? events : events.slice(0, done);
       if (group.length > 0) return group;
+      if (piece === undefined) return null;
     }
   }
 

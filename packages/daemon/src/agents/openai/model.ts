@@ -71,7 +71,7 @@ export class ChatModel {
     for (let retries = 0; ; retries += 1) {
       try {
         const asked = client.chat.completions.create(request.tools.length > 0 ? body : { ...body, tools: undefined as never }, { signal });
-        return new AnswerEvents(await watch.during(asked.asResponse()));
+        return new AnswerEvents(await watch.during(asked.asResponse()), this.#options.limits);
       } catch (error) {
         const wait = retries < this.#options.limits.model_retries_max ? retryAfter(error, retries) : null;
         if (wait === null || signal.aborted || wait > this.#options.limits.model_idle_ms) throw error;
