@@ -46,7 +46,7 @@ export class HeldHome extends DaemonHome {
     return path;
   }
 
-  /** Bytes, when they stand still: goodbyes are said, files let go of, segments compacted. */
+  /** Bytes, when they stand still: goodbyes are said, files let go of. Old segments may still be being compacted: what that needs counts. */
   held(): Promise<number> {
     return standing(this.#pid, () => join(this.root, `measured-${++this.#asked}`));
   }
