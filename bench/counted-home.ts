@@ -21,6 +21,9 @@ export interface Spent extends Counted {
   readonly ms: number;
 }
 
+/** So many looks in a row that see the same. */
+const quietTimes = 6;
+
 export class CountedHome extends DaemonHome {
   #daemon: ChildProcess | null = null;
   #readers = 0;
@@ -42,6 +45,16 @@ export class CountedHome extends DaemonHome {
     const { body } = await plainRequest(this.socket, "/metrics", { authorization: `Bearer ${key}` });
     const values = new Map(samplesOf(body).map(({ name, value }) => [name, value]));
     return Object.fromEntries(Object.entries(names).map(([short, name]) => [short, values.get(name) ?? NaN])) as Counted;
+  }
+
+  /** Resolves when nothing is read or written any more: what was filled before is compacted behind the back of whoever comes next. */
+  async atRest(): Promise<void> {
+    for (let before = await this.counted(), quiet = 0; quiet < quietTimes;) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      const now = await this.counted();
+      quiet = now.read === before.read && now.written === before.written ? quiet + 1 : 0;
+      before = now;
+    }
   }
 
   /** What a piece of work has cost, in time and counters. */

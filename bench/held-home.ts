@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Host } from "@sessiond/client";
 import type { LimitName } from "@sessiond/shared";
-import { DaemonHome } from "../test/support/daemon-home.ts";
+import { CountedHome } from "./counted-home.ts";
 import { eventually } from "../test/support/eventually.ts";
 
 /**
@@ -20,7 +20,7 @@ export const measuredBy = (into: string): { NODE_OPTIONS: string; MEASURE_INTO: 
  */
 const steadyCode = `import v8 from "node:v8"; for (const flag of ["--no-flush-bytecode", "--no-opt", "--no-sparkplug"]) v8.setFlagsFromString(flag);`;
 
-export class HeldHome extends DaemonHome {
+export class HeldHome extends CountedHome {
   #pid = 0;
   #asked = 0;
 
@@ -30,7 +30,7 @@ export class HeldHome extends DaemonHome {
     super(`[model]\n${model}\n[limits]\n${lines.join("")}`);
   }
 
-  async begin(): Promise<Host> {
+  override async begin(): Promise<Host> {
     const own = { ...this.env };
     const measured = measuredBy(join(this.root, "measured"));
     Object.assign(this.env, measured, { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(steadyCode)} ${measured.NODE_OPTIONS}` });
@@ -46,8 +46,9 @@ export class HeldHome extends DaemonHome {
     return path;
   }
 
-  /** Bytes, when they stand still: goodbyes are said, files let go of, segments compacted. */
-  held(): Promise<number> {
+  /** Bytes, when they stand still: goodbyes are said, files let go of, segments compacted. What compaction holds meanwhile is there for moments, and never the same. */
+  async held(): Promise<number> {
+    await this.atRest();
     return standing(this.#pid, () => join(this.root, `measured-${++this.#asked}`));
   }
 }

@@ -1,10 +1,11 @@
+import { queryObjects } from "node:v8";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { emptyState, limits, reduce, type Frame, type SessionState } from "@sessiond/shared";
 import { Transcript } from "../../packages/daemon/src/agents/transcript.ts";
-import { Compaction, resultOf } from "../../packages/daemon/src/room/compaction.ts";
+import { Compaction, resultOf, rewriteCompacted } from "../../packages/daemon/src/room/compaction.ts";
 import { legalFrames } from "../support/legal-frames.ts";
 import { endLogs, LogRig, pages, tempDirectory } from "../support/log-rig.ts";
 import { PowerCutDisk, restore } from "../support/power-cut-disk.ts";
@@ -49,6 +50,23 @@ async function compactedLog(options: Parameters<typeof LogRig.open>[0] = {}): Pr
   await rig.log.idle();
   return rig;
 }
+
+test("B33 compaction holds nothing of the snapshot at the head of the segment that it goes through", async () => {
+  const [directory, disk] = [await tempDirectory(), new TrappedDisk()];
+  const snapshot = Array.from({ length: 100_000 }, (_, n) => ({ n }));
+  const head = JSON.stringify({ after: 1, at: 1, epochs: [{ epoch: 1, after: 0 }], snapshot: { parts: snapshot } });
+  snapshot.length = 0;
+  const frames = [2, 3].map((seq) => JSON.stringify({ seq, at: 1, event: { type: "system_message", text: "a note", by: { label: "editor" } } }));
+  await writeFile(join(directory, "journal-1"), `${[head, ...frames].join("\n")}\n`);
+  const objects = (): number => queryObjects(Object, { format: "count" });
+  const before = objects();
+  const held = disk.hold("write", "journal-1.compact");
+  const rewriting = rewriteCompacted(1, { disk, directory, now: 1, charsMax: 1_000, signal: new AbortController().signal });
+  await held.reached;
+  expect(objects() - before).toBeLessThan(50_000);
+  held.release();
+  await expect(rewriting).resolves.toMatchObject({ end: expect.any(Number) });
+});
 
 test("B47 compaction leaves what a tool has printed that has no result yet, and drops it where the result says it all", () => {
   const chunk = (seq: number, text: string): Frame => ({

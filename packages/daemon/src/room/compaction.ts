@@ -96,9 +96,9 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
   const source = await disk.open(segmentPath(directory, after), "read");
   let target: DiskFile | null = null;
   try {
-    const header = await readHeader(source, after);
-    if (typeof header === "string") return "damaged";
-    let epoch = header.epochs.at(-1)?.epoch ?? 0;
+    const header = await headOf(source, after);
+    if (header === null) return "damaged";
+    let { epoch } = header;
     let through = after;
     const finished = new Set<string>();
     for await (const line of linesFrom(source, header.end, await source.size(), { step })) {
@@ -130,6 +130,12 @@ export async function rewriteCompacted(after: number, { disk, directory, now, ch
     await target?.close();
     await source.close();
   }
+}
+
+/** What is needed of a head: its snapshot, and the lines that were read with it, would be held as long as the segment is gone through. */
+async function headOf(source: DiskFile, after: number): Promise<{ epoch: number; end: number } | null> {
+  const header = await readHeader(source, after);
+  return typeof header === "string" ? null : { epoch: header.epochs.at(-1)?.epoch ?? 0, end: header.end };
 }
 
 class LineWriter {

@@ -31,7 +31,8 @@ export interface Scan {
 }
 
 const readBytes = 1_048_576;
-const indexEveryBytes = 65_536;
+/** So far apart are marks. */
+export const partBytes = 65_536;
 const newline = 10;
 const noBytes: Buffer = Buffer.alloc(0);
 
@@ -42,22 +43,68 @@ interface Mark {
 
 /** Offsets of some frames, ascending; memory is 1/65,536 of the file's size, not of its frames. */
 export class SparseIndex {
-  /** Where lines begin: behind the header. */
-  readonly start: number;
-  readonly #marks: Mark[] = [];
+  #start: number;
+  #known: number;
+  #whole = true;
+  #marks: Mark[] = [];
 
   constructor(start = 0) {
-    this.start = start;
+    this.#start = this.#known = start;
+  }
+
+  /** Nothing is known but where its lines end. */
+  static unread(end: number): SparseIndex {
+    const index = new SparseIndex();
+    index.#known = end;
+    index.#whole = false;
+    return index;
+  }
+
+  /** Where lines begin: behind the header. 0 while that is not known. */
+  get start(): number {
+    return this.#start;
+  }
+
+  /** From here on lines are known; the marks are theirs. */
+  get known(): number {
+    return this.#known;
+  }
+
+  get whole(): boolean {
+    return this.#whole;
   }
 
   note(seq: number, offset: number): void {
     const last = this.#marks.at(-1);
-    if (last === undefined || offset - last.offset >= indexEveryBytes) this.#marks.push({ seq, offset });
+    if (last === undefined || offset - last.offset >= partBytes) this.#marks.push({ seq, offset });
+  }
+
+  /** In front of all others: what lies from here to them is known now. */
+  precede(seq: number, offset: number): void {
+    this.#marks.unshift({ seq, offset });
+    this.#known = offset;
+  }
+
+  /** Here the first line begins, and all are known. */
+  begin(start: number): void {
+    this.#start = this.#known = start;
+    this.#whole = true;
+  }
+
+  /** What a pass over all of it found instead. */
+  become(index: SparseIndex): void {
+    this.#marks = index.#marks;
+    this.begin(index.start);
   }
 
   /** Seq of the first frame; undefined when there is none. */
   get first(): number | undefined {
     return this.#marks[0]?.seq;
+  }
+
+  /** Whether it tells where this frame is, or would be. */
+  reaches(seq: number): boolean {
+    return this.whole || (this.first !== undefined && this.first <= seq);
   }
 
   /** Offset of a line at or before frame `seq`. */
@@ -108,7 +155,7 @@ export interface Line {
  * @param ahead  the first bytes, where they have been read already
  */
 export async function* linesFrom(
-  file: DiskFile,
+  file: Pick<DiskFile, "read">,
   start: number,
   end: number,
   { longest = limits.journal_line_bytes_max, step = readBytes, ahead = noBytes } = {},

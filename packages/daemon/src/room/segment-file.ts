@@ -1,6 +1,7 @@
 import { SessiondError } from "@sessiond/shared";
 import type { DiskFile } from "../disk.ts";
-import { kindOf, linesFrom, SparseIndex, type EncodedFrame } from "./journal-file.ts";
+import { kindOf, linesFrom, partBytes, SparseIndex, type EncodedFrame } from "./journal-file.ts";
+import type { UnreadLines } from "./unread-lines.ts";
 
 /**
  * Reading one segment, forwards and backwards, by its index. A line that cannot be read is an
@@ -8,6 +9,8 @@ import { kindOf, linesFrom, SparseIndex, type EncodedFrame } from "./journal-fil
  */
 export interface SegmentFile extends Lines {
   readonly file: DiskFile;
+  /** Where its index is not whole. */
+  readonly unread?: UnreadLines;
 }
 
 /** Where the lines of a segment lie. */
@@ -16,7 +19,7 @@ export interface Lines {
   /** Where written lines end. */
   end: number;
   /** Offsets of lines that cannot be read; `end` among them: lines are missing there. */
-  readonly bad: ReadonlySet<number>;
+  readonly bad: Set<number>;
 }
 
 /** How much of a segment one answer may be: `count` frames, about `bytes` bytes, at least one frame. */
@@ -30,7 +33,7 @@ export async function indexSealed(
   file: DiskFile,
   start: number,
   { after, last, ahead }: { after: number; last: number | null; ahead: Buffer | undefined },
-): Promise<SegmentFile> {
+): Promise<Lines> {
   const end = await file.size();
   const index = new SparseIndex(start);
   const bad = new Set<number>();
@@ -44,7 +47,7 @@ export async function indexSealed(
     index.note(seq, line.offset);
   }
   if (last !== null && seq !== last) bad.add(end);
-  return { file, index, end, bad };
+  return { index, end, bad };
 }
 
 const unreadable = (): SessiondError => new SessiondError("storage_failed", { reason: "a line of the journal cannot be read" });
@@ -56,7 +59,8 @@ export const seqOf = (text: string): number => (text.startsWith('{"seq":') ? Num
  * Frames after `after`; none when they are in a later segment. Where a page can end at a mark it does: the next one
  * begins there, and who reads on reads no byte twice. @throws SessiondError storage_failed
  */
-export async function readAfter({ file, index, end, bad }: SegmentFile, after: number, { count, bytes }: PageSize): Promise<EncodedFrame[]> {
+export async function readAfter({ file, index, end, bad, unread: lines }: SegmentFile, after: number, { count, bytes }: PageSize): Promise<EncodedFrame[]> {
+  while (lines !== undefined && !index.reaches(after + 1)) await lines.all();
   const frames: EncodedFrame[] = [];
   let taken = 0;
   let unread = false;
@@ -86,18 +90,25 @@ export async function readAfter({ file, index, end, bad }: SegmentFile, after: n
 }
 
 /** The last frames before `before`, ascending, likewise; none when they are in an earlier segment. @throws SessiondError storage_failed */
-export async function readBefore({ file, index, end, bad }: SegmentFile, before: number, { count, bytes }: PageSize): Promise<EncodedFrame[]> {
+export async function readBefore({ file, index, end, bad, unread: lines }: SegmentFile, before: number, { count, bytes }: PageSize): Promise<EncodedFrame[]> {
   const frames: EncodedFrame[] = [];
   let taken = 0;
+  while (lines !== undefined && !index.reaches(before - 1)) await lines.back();
   // From mark to mark: the part that holds the frame before `before`, then the ones in front of it.
   let to = index.atLeast(before)?.offset ?? end;
   for (let from = index.back(to); ; to = from.offset, from = index.back(to)) {
+    if (lines !== undefined && to === index.known && !index.whole) {
+      // As much as that is looked at: it would be too much for this page.
+      if (frames.length > 0 && taken + partBytes > bytes) return frames.toReversed();
+      await lines.back();
+      from = index.back(to);
+    }
     const lowest = frames.at(-1)?.seq ?? before;
     if (frames.length > 0 && (taken + to - from.offset > bytes || frames.length + lowest - from.seq > count)) return frames.toReversed();
     const part: EncodedFrame[] = [];
     let unread = false;
     let reached = to < end;
-    for await (const { text, offset } of linesFrom(file, from.offset, to)) {
+    for await (const { text, offset } of linesFrom(lines ?? file, from.offset, to)) {
       const seq = seqOf(text);
       // Behind the frame that comes just before `before`, whatever it is.
       if (seq >= before || part.at(-1)?.seq === before - 1) {
@@ -117,4 +128,10 @@ export async function readBefore({ file, index, end, bad }: SegmentFile, before:
     if (unread && frames.length === 0) throw unreadable();
     if (unread || from.offset <= index.start) return frames.toReversed();
   }
+}
+
+/** Whether it has frames before this one. @throws what the disk throws */
+export async function anyBefore({ index, unread: lines }: SegmentFile, seq: number): Promise<boolean> {
+  while (lines !== undefined && !index.reaches(seq - 1)) await lines.back();
+  return index.first !== undefined && index.first < seq;
 }

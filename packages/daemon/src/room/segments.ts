@@ -1,8 +1,9 @@
 import { SessiondError, type Frame, type Limits } from "@sessiond/shared";
 import type { Disk } from "../disk.ts";
-import type { EncodedFrame } from "./journal-file.ts";
-import { framesIn, isCompacted, readHeader, segmentPath } from "./segment.ts";
-import { indexSealed, readAfter, readBefore, type Lines, type PageSize, type SegmentFile } from "./segment-file.ts";
+import { SparseIndex, type EncodedFrame } from "./journal-file.ts";
+import { framesIn, isCompacted, segmentPath } from "./segment.ts";
+import { anyBefore, readAfter, readBefore, type Lines, type PageSize, type SegmentFile } from "./segment-file.ts";
+import { UnreadLines } from "./unread-lines.ts";
 
 /**
  * The row of a journal's segments, as readers see it: finds the one that holds a seq, keeps a few
@@ -106,11 +107,10 @@ export class Segments {
     }
   }
 
-  /** Whether there are frames before this one. The segment that holds them tells by its index. */
+  /** Whether there are frames before this one. The segment that holds them tells by its index. @throws as `read` */
   async anyBefore(seq: number): Promise<boolean> {
     for (let place = this.#holding(seq - 1); place >= 0; place--) {
-      const first = await this.#use(place, ({ index }) => Promise.resolve(index.first));
-      if (first !== undefined && first < seq) return true;
+      if (await this.#use(place, (file) => anyBefore(file, seq))) return true;
     }
     return false;
   }
@@ -193,18 +193,15 @@ export class Segments {
   async #index(after: number, end: number): Promise<SegmentFile> {
     const file = await this.#disk.open(segmentPath(this.#directory, after), "read");
     try {
-      const known = this.#known.get(after);
-      // A compacted one may be under this name by now.
-      if (known !== undefined && known.compacted === (await isCompacted(file))) return { file, ...known };
-      const header = await readHeader(file, after);
-      if (typeof header === "string") throw new SessiondError("storage_failed", { reason: "the head of a journal's segment cannot be read" });
+      const compacted = await isCompacted(file);
       // Somebody who writes to this journal compacted it, while this one only reads: it has no right to what it counted on.
-      if (header.compacted && end > this.#compactedThrough) throw new SessiondError("storage_failed", { reason: "the journal was compacted meanwhile" });
-      const indexed = await indexSealed(file, header.end, { after, last: header.compacted ? null : end, ahead: header.ahead });
-      const { index, bad } = indexed;
-      if (this.#row.find((one) => one.after === after)?.compacted === header.compacted)
-        this.#known.set(after, { compacted: header.compacted, index, end: indexed.end, bad });
-      return indexed;
+      if (compacted && end > this.#compactedThrough) throw new SessiondError("storage_failed", { reason: "the journal was compacted meanwhile" });
+      // A compacted one may be under this name by now.
+      const there = this.#known.get(after);
+      const size = await file.size();
+      const known = there?.compacted === compacted ? there : { compacted, index: SparseIndex.unread(size), end: size, bad: new Set<number>() };
+      if (this.#row.find((one) => one.after === after)?.compacted === compacted) this.#known.set(after, known);
+      return { file, ...known, ...(!known.index.whole && { unread: new UnreadLines(file, known, { after, last: compacted ? null : end }) }) };
     } catch (error) {
       await file.close();
       throw error;
