@@ -6,6 +6,7 @@ import { afterEach, expect, test } from "vitest";
 import { Paths } from "../../packages/daemon/src/agents/openai/paths.ts";
 import { Workdir } from "../../packages/daemon/src/agents/openai/workdir.ts";
 import { CountedWork } from "../support/counted-work.ts";
+import { NotingDisk } from "../support/noting-disk.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 
@@ -56,6 +57,23 @@ test("B10 a session is created with three files replaced and two syncs of its jo
   const create = () => rig.daemon.call("start_session", { workdir: rig.workdir, request_id: `req_${"r".repeat(22)}` }, { host_key: rig.daemon.hostKey });
   // Its mark, its file with variables and token, and the registry.
   expect(await counting.of(create)).toMatchObject({ filesReplaced: 3, framesEncoded: 1, journalSyncs: 2 });
+});
+
+test("B10 a creation reads nothing of the disk: what it makes is new, and it knows that", async () => {
+  const disk = new NotingDisk();
+  const rig = await Rig.start({ disk });
+  disk.noted.length = 0;
+  await rig.daemon.call("start_session", { workdir: rig.workdir, request_id: `req_${"r".repeat(22)}` }, { host_key: rig.daemon.hostKey });
+  const steps = disk.noted.map(({ step, path }) => `${step} ${path.replace(/.*\/sessiond\//, "").replace(/ses_\w+/, "<id>")}`);
+  expect(steps).toEqual([
+    "replace open/<id>",
+    "makeDirectory sessions/<id>",
+    "syncDirectory sessions",
+    "open sessions/<id>/journal",
+    "syncDirectory sessions/<id>",
+    "replace sessions/<id>/session.json",
+    "replace registry.json",
+  ]);
 });
 
 test("a working directory is looked at with two steps of the thread pool before a question", async () => {

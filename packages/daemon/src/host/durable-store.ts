@@ -21,28 +21,23 @@ export class DurableStore<T extends object> {
     this.#schema = schema;
   }
 
-  /**
-   * @param unreadable  called when the file is there and is not what it should be; gives the contents to begin with
-   * @throws SessiondError storage_failed  when the disk cannot be read
-   */
-  static async open<T extends object>(
-    disk: Disk,
-    path: string,
-    schema: z.ZodType<T>,
-    initial: T,
-    unreadable: (reason: string) => Promise<T>,
-  ): Promise<DurableStore<T>> {
+  /** @throws SessiondError storage_failed  when the disk cannot be read */
+  static async open<T extends object>(disk: Disk, path: string, contents: Contents<T>): Promise<DurableStore<T>> {
+    const { schema, initial, isNew = false } = contents;
     // A write has failed: the file holds what it held, or what was to be written.
     let uncertain = false;
     const adapter: Adapter<T> = {
       async read() {
         const text = await disk.readText(path);
         if (text === null) return null;
+        let reason = "it has another form, or is of another version";
         try {
-          return schema.parse(JSON.parse(text));
+          const data = schema.parse(JSON.parse(text));
+          if (contents.isOwn?.(data) !== false) return data;
         } catch (error) {
-          return await unreadable(error instanceof SyntaxError ? "it is not JSON" : "it has another form, or is of another version");
+          if (error instanceof SyntaxError) reason = "it is not JSON";
         }
+        return contents.unreadable(reason);
       },
       async write(data) {
         const text = JSON.stringify(data);
@@ -55,7 +50,7 @@ export class DurableStore<T extends object> {
     };
     const low = new Low<T>(adapter, initial);
     try {
-      await low.read();
+      if (!isNew) await low.read();
     } catch (cause) {
       if (cause instanceof SessiondError) throw cause;
       throw new SessiondError("storage_failed", { reason: diskReason(cause) }, { cause });
@@ -88,4 +83,17 @@ export class DurableStore<T extends object> {
   async settled(): Promise<void> {
     await this.#queue;
   }
+}
+
+/** What a store holds, and what it begins with. */
+export interface Contents<T> {
+  readonly schema: z.ZodType<T>;
+  /** Where there is no file. */
+  readonly initial: T;
+  /** Its directory was made just now: no file is looked for. */
+  readonly isNew?: boolean;
+  /** False for another's file, whose form is right. */
+  isOwn?(data: T): boolean;
+  /** Called when the file is there and is not what it should be. @returns the contents to begin with */
+  unreadable(reason: string): Promise<T>;
 }

@@ -49,12 +49,16 @@ export class Registry {
     setAside: (path: string, reason: string) => void,
   ): Promise<Registry> {
     let lost = (await disk.readText(path)) === null;
-    const store = await DurableStore.open<RegistryFile>(disk, path, registryFile, { version: 1, sessions: [] }, async (reason) => {
-      const kept = `${path}.unreadable-${now}`;
-      await disk.rename(path, kept);
-      setAside(kept, `the registry cannot be read: ${reason}; it was rebuilt from the session folders`);
-      lost = true;
-      return { version: 1, sessions: [] };
+    const store = await DurableStore.open<RegistryFile>(disk, path, {
+      schema: registryFile,
+      initial: { version: 1, sessions: [] },
+      unreadable: async (reason) => {
+        const kept = `${path}.unreadable-${now}`;
+        await disk.rename(path, kept);
+        setAside(kept, `the registry cannot be read: ${reason}; it was rebuilt from the session folders`);
+        lost = true;
+        return { version: 1, sessions: [] };
+      },
     });
     if (lost) {
       const found = await rebuild();
