@@ -76,6 +76,20 @@ test("B10 a creation reads nothing of the disk: what it makes is new, and it kno
   ]);
 });
 
+test("a creation makes as much text whatever the number of sessions that there are", async () => {
+  const rig = await Rig.start();
+  const create = (number: number) =>
+    rig.daemon.call("start_session", { workdir: rig.workdir, request_id: `req_${String(number).padStart(22, "0")}` }, { host_key: rig.daemon.hostKey });
+  counting = new CountedWork(rig.daemon.counters);
+  await create(0);
+  const second = await counting.of(() => create(1));
+  for (let number = 2; number < 30; number++) await create(number);
+  const { jsonChars, encodedChars: _registry, ...later } = await counting.of(() => create(30));
+  expect(second).toMatchObject(later);
+  // Less than an entry: a call's time and an event's number have more digits.
+  expect(Math.abs(jsonChars - second.jsonChars)).toBeLessThan(100);
+});
+
 test("a working directory is looked at with two steps of the thread pool before a question", async () => {
   const root = await realpath(await mkdtemp(join(tmpdir(), "sessiond-hops-")));
   const paths = new Paths(new Workdir(root), []);
