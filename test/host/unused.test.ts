@@ -70,6 +70,17 @@ test("B13 without a turn it is deleted an hour after its last seat left: nothing
   expect(rig.daemon.bugs).toEqual([]);
 });
 
+test("B13 its mark is on disk while it rests, and not while it is in memory", async () => {
+  const rig = await Rig.start();
+  const session = rig.daemon.host.inMemory(rig.sessionId);
+  const marked = () => existsSync(at(rig, "unused", rig.sessionId));
+  expect(marked()).toBe(false);
+  if (session !== undefined) await rig.daemon.host.rest(session);
+  expect(marked()).toBe(true);
+  await rig.driver();
+  expect(marked()).toBe(false);
+});
+
 test("B13 one that no seat ever took is deleted an hour after its start", async () => {
   const rig = await Rig.start();
   await pass(rig, hour - 1);

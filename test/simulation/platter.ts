@@ -118,10 +118,12 @@ export class Platter {
     return node;
   }
 
-  make(path: string): void {
-    if (path === "/" || this.find(path) instanceof Directory) return;
+  /** @returns false when it is there already */
+  make(path: string): boolean {
+    if (path === "/" || this.find(path) instanceof Directory) return false;
     this.make(dirname(path));
     this.directory(dirname(path)).change([[basename(path), new Directory()]]);
+    return true;
   }
 
   /** Opens a file to be written, and makes it. */

@@ -55,8 +55,8 @@ export class SimDisk implements Disk {
     });
   }
 
-  makeDirectory(path: string): Promise<void> {
-    return this.#run("directory", path, (share) => (share === 1 ? this.#platter.make(path) : undefined));
+  makeDirectory(path: string): Promise<boolean> {
+    return this.#run("directory", path, (share) => share === 1 && this.#platter.make(path));
   }
 
   list(path: string): Promise<string[]> {

@@ -106,7 +106,7 @@ export class TrappedDisk implements Disk {
     await this.#step("replace", path);
     await this.#real.replace(path, text);
   }
-  makeDirectory(path: string): Promise<void> {
+  makeDirectory(path: string): Promise<boolean> {
     return this.#real.makeDirectory(path);
   }
   list(path: string): Promise<string[]> {

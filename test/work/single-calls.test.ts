@@ -9,6 +9,7 @@ import { Paths } from "../../packages/daemon/src/agents/openai/paths.ts";
 import { Workdir } from "../../packages/daemon/src/agents/openai/workdir.ts";
 import { testEnv } from "../../packages/daemon/src/testing.ts";
 import { CountedWork } from "../support/counted-work.ts";
+import { NotingDisk } from "../support/noting-disk.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 
@@ -75,6 +76,37 @@ test("B10 a session is created with three files replaced and two syncs of its jo
   const create = () => rig.daemon.call("start_session", { workdir: rig.workdir, request_id: `req_${"r".repeat(22)}` }, { host_key: rig.daemon.hostKey });
   // Its mark, its file with variables and token, and the registry.
   expect(await counting.of(create)).toMatchObject({ filesReplaced: 3, framesEncoded: 1, journalSyncs: 2 });
+});
+
+test("B10 a creation reads nothing of the disk: what it makes is new, and it knows that", async () => {
+  const disk = new NotingDisk();
+  const rig = await Rig.start({ disk });
+  disk.noted.length = 0;
+  await rig.daemon.call("start_session", { workdir: rig.workdir, request_id: `req_${"r".repeat(22)}` }, { host_key: rig.daemon.hostKey });
+  const steps = disk.noted.map(({ step, path }) => `${step} ${path.replace(/.*\/sessiond\//, "").replace(/ses_\w+/, "<id>")}`);
+  expect(steps).toEqual([
+    "replace open/<id>",
+    "makeDirectory sessions/<id>",
+    "syncDirectory sessions",
+    "open sessions/<id>/journal",
+    "syncDirectory sessions/<id>",
+    "replace sessions/<id>/session.json",
+    "replace registry.json",
+  ]);
+});
+
+test("a creation makes as much text whatever the number of sessions that there are", async () => {
+  const rig = await Rig.start();
+  const create = (number: number) =>
+    rig.daemon.call("start_session", { workdir: rig.workdir, request_id: `req_${String(number).padStart(22, "0")}` }, { host_key: rig.daemon.hostKey });
+  counting = new CountedWork(rig.daemon.counters);
+  await create(0);
+  const second = await counting.of(() => create(1));
+  for (let number = 2; number < 30; number++) await create(number);
+  const { jsonChars, encodedChars: _registry, ...later } = await counting.of(() => create(30));
+  expect(second).toMatchObject(later);
+  // Less than an entry: a call's time and an event's number have more digits.
+  expect(Math.abs(jsonChars - second.jsonChars)).toBeLessThan(100);
 });
 
 test("a working directory is looked at with one step of the thread pool before a question", async () => {

@@ -11,7 +11,8 @@ export interface Disk {
   readText(path: string): Promise<string | null>;
   /** All or nothing, and on disk when it resolves: temporary file, sync, rename, sync of the directory. */
   replace(path: string, text: string): Promise<void>;
-  makeDirectory(path: string): Promise<void>;
+  /** @returns false when it is there already; else it holds nothing */
+  makeDirectory(path: string): Promise<boolean>;
   /** Names in a directory; empty when it is missing. */
   list(path: string): Promise<string[]>;
   rename(from: string, to: string): Promise<void>;
@@ -109,7 +110,7 @@ export function realDisk(): Disk {
       await syncDirectory(dirname(path));
     },
     async makeDirectory(path) {
-      await mkdir(path, { recursive: true, mode: 0o700 });
+      return (await mkdir(path, { recursive: true, mode: 0o700 })) !== undefined;
     },
     async list(path) {
       try {

@@ -45,11 +45,14 @@ export class SessionCredentials {
     this.#options = options;
   }
 
-  /** @throws SessiondError storage_failed; the next call tries again */
-  of(entry: RegistryEntry): Promise<Credentials> {
+  /**
+   * @param isNew  the session's directory was made just now: there is nothing to read
+   * @throws SessiondError storage_failed; the next call tries again
+   */
+  of(entry: RegistryEntry, isNew = false): Promise<Credentials> {
     let loading = this.#loading.get(entry.id);
     if (loading === undefined) {
-      loading = this.#load(entry);
+      loading = this.#load(entry, isNew);
       this.#loading.set(entry.id, loading);
       loading.catch(() => this.#loading.delete(entry.id));
     }
@@ -116,9 +119,9 @@ export class SessionCredentials {
     if (!gone) this.spare();
   }
 
-  async #load(entry: RegistryEntry): Promise<Credentials> {
+  async #load(entry: RegistryEntry, isNew: boolean): Promise<Credentials> {
     const { store, clock, limits, keyEnd, onEnded } = this.#options;
-    const file = await store.sessionFile(entry);
+    const file = await store.sessionFile(entry, isNew);
     const ended = (ids: readonly string[], cause: TokenEndCause) => onEnded(entry.id, ids, new SessiondError("token_ended", { cause }));
     const credentials = { file, tokens: new Tokens({ store: file, clock, limits, keyEnd, onEnded: ended }) };
     this.#loaded.set(entry.id, credentials);

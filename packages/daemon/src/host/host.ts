@@ -366,11 +366,11 @@ export class Host {
 
   async #openFiles(entry: RegistryEntry): Promise<{ file: DurableStore<SessionFile>; log: SessionLog; damage: string }> {
     const { store } = this.options;
-    await store.markOpen(entry.id);
+    await store.markOpen(entry.id, this.entry(entry.id) !== undefined);
     // Where somebody removed the folder, the session is an empty one and not a broken one.
-    await store.makeSessionDirectory(entry.id);
-    const { file } = await this.credentials.of(entry);
-    return { file, ...(await SessionLog.open(store.logOptions(entry.id))) };
+    const isNew = await store.makeSessionDirectory(entry.id);
+    const { file } = await this.credentials.of(entry, isNew);
+    return { file, ...(await SessionLog.open({ ...store.logOptions(entry.id), isNew })) };
   }
 
   /** Opened, and not adopted after all. */

@@ -1,34 +1,17 @@
-import { schemas, type KeyId, type SessionId } from "@sessiond/shared";
-import { z } from "zod";
+import type { KeyId, SessionId } from "@sessiond/shared";
 import type { Disk } from "../disk.ts";
 import { DurableStore } from "./durable-store.ts";
+import { registryForm, type RegistryEntry, type RegistryFile } from "./registry-file.ts";
+
+export type { RegistryEntry };
 
 /**
  * `registry.json`: which sessions there are. Written when one is created, stopped, begun again
  * or deleted, and at no other time. A session exists from the moment its entry is on disk.
  */
-const registryEntry = z.strictObject({
-  id: schemas.sessionId,
-  workdir: z.string(),
-  /** The one session of its workdir. */
-  stable: z.boolean(),
-  life: z.int().nonnegative(),
-  stopped: z.boolean(),
-  created_at: schemas.millis,
-  request_id: schemas.requestId.optional(),
-  /** The API key that started it. */
-  key_id: schemas.keyId.optional(),
-  /** The API key that began the present life: in its share of the sessions it counts. */
-  begun_by: schemas.keyId.optional(),
-});
-export type RegistryEntry = z.infer<typeof registryEntry>;
-
-export const registryFile = z.strictObject({ version: z.literal(1), sessions: z.array(registryEntry) });
-type RegistryFile = z.infer<typeof registryFile>;
-
 export class Registry {
   readonly #store: DurableStore<RegistryFile>;
-  #byId: Map<SessionId, RegistryEntry>;
+  readonly #byId: Map<SessionId, RegistryEntry>;
   /** Deleted: gone from here for good, and from the file with its next write. */
   readonly #dropped = new Set<SessionId>();
 
@@ -49,16 +32,20 @@ export class Registry {
     setAside: (path: string, reason: string) => void,
   ): Promise<Registry> {
     let lost = (await disk.readText(path)) === null;
-    const store = await DurableStore.open<RegistryFile>(disk, path, registryFile, { version: 1, sessions: [] }, async (reason) => {
-      const kept = `${path}.unreadable-${now}`;
-      await disk.rename(path, kept);
-      setAside(kept, `the registry cannot be read: ${reason}; it was rebuilt from the session folders`);
-      lost = true;
-      return { version: 1, sessions: [] };
+    const store = await DurableStore.open<RegistryFile>(disk, path, {
+      ...registryForm(),
+      initial: { version: 1, sessions: [] },
+      unreadable: async (reason) => {
+        const kept = `${path}.unreadable-${now}`;
+        await disk.rename(path, kept);
+        setAside(kept, `the registry cannot be read: ${reason}; it was rebuilt from the session folders`);
+        lost = true;
+        return { version: 1, sessions: [] };
+      },
     });
     if (lost) {
       const found = await rebuild();
-      if (found.length > 0) await store.update((file) => void file.sessions.push(...found));
+      if (found.length > 0) await store.replace((file) => ({ ...file, sessions: found }));
     }
     return new Registry(store);
   }
@@ -73,30 +60,27 @@ export class Registry {
   }
 
   stableOf(workdir: string): RegistryEntry | undefined {
-    return this.all().find((entry) => entry.stable && entry.workdir === workdir);
+    return this.#newest((entry) => entry.stable && entry.workdir === workdir);
   }
 
   /** @param keyId  whose request it was: another's is not repeated by its name */
   byRequest(requestId: string, keyId: KeyId | undefined): RegistryEntry | undefined {
-    return this.all().find((entry) => entry.request_id === requestId && entry.key_id === keyId);
+    return this.#newest((entry) => entry.request_id === requestId && entry.key_id === keyId);
   }
 
   /** The commit point of a creation. @throws SessiondError storage_failed */
-  async add(entry: RegistryEntry): Promise<void> {
-    await this.#update((file) => void file.sessions.push(entry));
+  add(entry: RegistryEntry): Promise<void> {
+    return this.#rewrite(entry.id, (entries) => [...entries, entry]);
   }
 
   /** @throws SessiondError storage_failed */
-  async change(id: SessionId, change: Partial<Omit<RegistryEntry, "id">>): Promise<void> {
-    await this.#update((file) => {
-      const entry = file.sessions.find((stored) => stored.id === id);
-      if (entry !== undefined) Object.assign(entry, change);
-    });
+  change(id: SessionId, change: Partial<Omit<RegistryEntry, "id">>): Promise<void> {
+    return this.#rewrite(id, (entries) => entries.map((entry) => (entry.id === id ? { ...entry, ...change } : entry)));
   }
 
   /** Undo an `add` that failed: it may have reached the disk nevertheless. @throws SessiondError storage_failed */
-  async withdraw(id: SessionId): Promise<void> {
-    await this.#update((file) => void (file.sessions = file.sessions.filter((entry) => entry.id !== id)));
+  withdraw(id: SessionId): Promise<void> {
+    return this.#rewrite(id, (entries) => entries.filter((entry) => entry.id !== id));
   }
 
   /**
@@ -106,19 +90,19 @@ export class Registry {
    */
   drop(id: SessionId): Promise<void> {
     this.#dropped.add(id);
-    this.#refresh();
-    return this.#update(() => undefined);
+    this.#byId.delete(id);
+    return this.#rewrite(id, (entries) => entries);
   }
 
-  async #update(change: (file: RegistryFile) => void): Promise<void> {
-    await this.#store.update((file) => {
-      change(file);
-      file.sessions = file.sessions.filter(({ id }) => !this.#dropped.has(id));
-    });
-    this.#refresh();
+  /** @param id  the one entry that is another afterwards */
+  async #rewrite(id: SessionId, change: (entries: readonly RegistryEntry[]) => readonly RegistryEntry[]): Promise<void> {
+    await this.#store.replace((file) => ({ ...file, sessions: change(file.sessions).filter((entry) => !this.#dropped.has(entry.id)) }));
+    const entry = this.#newest((stored) => stored.id === id);
+    if (entry === undefined) this.#byId.delete(id);
+    else this.#byId.set(id, entry);
   }
 
-  #refresh(): void {
-    this.#byId = new Map(this.#store.data.sessions.filter(({ id }) => !this.#dropped.has(id)).map((entry) => [entry.id, entry]));
+  #newest(holds: (entry: RegistryEntry) => boolean): RegistryEntry | undefined {
+    return this.#store.data.sessions.findLast((entry) => holds(entry) && !this.#dropped.has(entry.id));
   }
 }

@@ -54,11 +54,15 @@ export class Store {
   async remembered(): Promise<RememberedAnswers> {
     const path = join(this.root, "rules.json");
     const none: RulesFile = { version: 1, workdirs: {} };
-    const store = await DurableStore.open<RulesFile>(this.disk, path, rulesFile, none, async (reason) => {
-      const kept = `${path}.unreadable-${this.#clock.now()}`;
-      await this.disk.rename(path, kept);
-      this.keepAside(kept, `the remembered answers cannot be read: ${reason}; none counts, so they are asked for again`);
-      return none;
+    const store = await DurableStore.open<RulesFile>(this.disk, path, {
+      schema: rulesFile,
+      initial: none,
+      unreadable: async (reason) => {
+        const kept = `${path}.unreadable-${this.#clock.now()}`;
+        await this.disk.rename(path, kept);
+        this.keepAside(kept, `the remembered answers cannot be read: ${reason}; none counts, so they are asked for again`);
+        return none;
+      },
     });
     return new RememberedAnswers(store);
   }
@@ -67,11 +71,15 @@ export class Store {
   apiKeys(): Promise<DurableStore<KeysFile>> {
     const path = join(this.root, "keys.json");
     const none: KeysFile = { version: 1, keys: [] };
-    return DurableStore.open<KeysFile>(this.disk, path, keysFile, none, async (reason) => {
-      const kept = `${path}.unreadable-${this.#clock.now()}`;
-      await this.disk.rename(path, kept);
-      this.keepAside(kept, `the API keys cannot be read: ${reason}; none counts, so make new ones`);
-      return none;
+    return DurableStore.open<KeysFile>(this.disk, path, {
+      schema: keysFile,
+      initial: none,
+      unreadable: async (reason) => {
+        const kept = `${path}.unreadable-${this.#clock.now()}`;
+        await this.disk.rename(path, kept);
+        this.keepAside(kept, `the API keys cannot be read: ${reason}; none counts, so make new ones`);
+        return none;
+      },
     });
   }
 
@@ -84,11 +92,15 @@ export class Store {
     return this.#typed(() => this.disk.list(join(this.root, "open")));
   }
 
-  /** It may be used from here on. */
-  markOpen(id: SessionId): Promise<void> {
+  /**
+   * It may be used from here on.
+   *
+   * @param isKnown  false while it is being created: it was never out of memory
+   */
+  markOpen(id: SessionId, isKnown: boolean): Promise<void> {
     return this.#typed(async () => {
       await this.disk.replace(join(this.root, "open", id), "");
-      await this.unused.remove(id);
+      if (isKnown) await this.unused.remove(id);
     });
   }
 
@@ -96,11 +108,12 @@ export class Store {
     return this.#typed(() => this.disk.remove(join(this.root, "open", id)));
   }
 
-  /** @throws SessiondError storage_failed */
-  makeSessionDirectory(id: SessionId): Promise<void> {
+  /** @returns whether it is new, and nothing in it. @throws SessiondError storage_failed */
+  makeSessionDirectory(id: SessionId): Promise<boolean> {
     return this.#typed(async () => {
-      await this.disk.makeDirectory(this.directory(id));
+      const isNew = await this.disk.makeDirectory(this.directory(id));
       await this.disk.syncDirectory(join(this.root, "sessions"));
+      return isNew;
     });
   }
 
@@ -113,9 +126,13 @@ export class Store {
     return this.#typed(() => this.disk.remove(this.directory(id)));
   }
 
-  /** The session's slow facts; an unreadable file is set aside, and its tokens are gone with it. */
-  async sessionFile(entry: RegistryEntry): Promise<DurableStore<SessionFile>> {
-    await this.#typed(() => this.#sweep(this.directory(entry.id)));
+  /**
+   * The session's slow facts; an unreadable file is set aside, and its tokens are gone with it.
+   *
+   * @param isNew  its directory was made just now
+   */
+  async sessionFile(entry: RegistryEntry, isNew = false): Promise<DurableStore<SessionFile>> {
+    if (!isNew) await this.#typed(() => this.#sweep(this.directory(entry.id)));
     const path = join(this.directory(entry.id), "session.json");
     const fresh: SessionFile = {
       version: 1,
@@ -129,12 +146,17 @@ export class Store {
       ...(entry.request_id !== undefined && { request_id: entry.request_id }),
       ...(entry.key_id !== undefined && { key_id: entry.key_id }),
     };
-    const own = sessionFile.refine((file) => file.session_id === entry.id, "it names another session");
-    return DurableStore.open<SessionFile>(this.disk, path, own, fresh, async (reason) => {
-      const kept = `${path}.unreadable-${this.#clock.now()}`;
-      await this.disk.rename(path, kept);
-      this.keepAside(kept, `a session's file cannot be read: ${reason}; its tokens are gone, mint new ones`);
-      return fresh;
+    return DurableStore.open<SessionFile>(this.disk, path, {
+      schema: sessionFile,
+      initial: fresh,
+      isNew,
+      isOwn: (file) => file.session_id === entry.id,
+      unreadable: async (reason) => {
+        const kept = `${path}.unreadable-${this.#clock.now()}`;
+        await this.disk.rename(path, kept);
+        this.keepAside(kept, `a session's file cannot be read: ${reason}; its tokens are gone, mint new ones`);
+        return fresh;
+      },
     });
   }
 

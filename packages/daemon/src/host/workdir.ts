@@ -32,17 +32,17 @@ const invalid = (reason: string): SessiondError => new SessiondError("workdir_in
 export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: Pick<Reach, "roots">): Promise<string> {
   if (!isAbsolute(path)) throw invalid("it must be an absolute path");
   if (path.includes("\0") || Buffer.byteLength(path) > limits.workdir_bytes_max) throw invalid("it is not a path");
-  const real = await realWithin(path, reach);
-  if (!(await isDirectory(real))) throw invalid("it is a file, not a directory");
-  try {
-    await access(real, constants.R_OK | constants.X_OK);
-  } catch {
-    throw invalid("it cannot be read by this account");
-  }
+  // Each look is a step of the thread pool: those that do not need one another are taken side by side, and judged in their order.
+  const resolving = realWithin(path, reach);
+  const looked = Promise.all([existing(rules.home), Promise.all(rules.own.map(existing)), Promise.all(rules.roots.map(existing))]);
+  const real = await resolving;
+  const [isOne, isReadable] = await Promise.all([isDirectory(real), canBeRead(real)]);
+  const [home, own, roots] = await looked;
+  if (!isOne) throw invalid("it is a file, not a directory");
+  if (!isReadable) throw invalid("it cannot be read by this account");
   if (!rules.allowBroad && real === "/") throw invalid("the root of the file system is too broad");
-  if (!rules.allowBroad && real === (await existing(rules.home))) throw invalid("the home directory itself is too broad; use a project's directory");
-  for (const own of rules.own) if (isWithin(real, await existing(own))) throw invalid("it belongs to sessiond itself");
-  const roots = await Promise.all(rules.roots.map(existing));
+  if (!rules.allowBroad && real === home) throw invalid("the home directory itself is too broad; use a project's directory");
+  if (own.some((each) => isWithin(real, each))) throw invalid("it belongs to sessiond itself");
   if (roots.length > 0 && !roots.some((root) => isWithin(real, root))) throw invalid("it lies outside the configured roots");
   return real;
 }
@@ -69,6 +69,12 @@ const realOf = (path: string): Promise<string> => found(() => realpath(path));
 
 /** It may have gone since its path was resolved. */
 const isDirectory = async (real: string): Promise<boolean> => (await found(() => stat(real))).isDirectory();
+
+const canBeRead = (real: string): Promise<boolean> =>
+  access(real, constants.R_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
 
 async function found<Found>(look: () => Promise<Found>): Promise<Found> {
   try {

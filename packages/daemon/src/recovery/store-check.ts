@@ -4,7 +4,7 @@ import { schemas, stateFormat, type Finding, type FindingKind } from "@sessiond/
 import { z } from "zod";
 import { diskReason, isErrno, type Disk } from "../disk.ts";
 import { keysFile } from "../host/api-keys.ts";
-import { registryFile, type RegistryEntry } from "../host/registry.ts";
+import { registryFile, type RegistryEntry } from "../host/registry-file.ts";
 import { rulesFile } from "../host/remembered-answers.ts";
 import type { Findings } from "./finding.ts";
 

@@ -21,6 +21,8 @@ export interface OpenOptions {
   /** What the frames visited come to, as of frame `after`: those between are lost or were dropped. */
   snapshot(after: number): unknown;
   setAside(path: string, reason: string): void;
+  /** The directory was made just now: nothing is looked for in it the first time. */
+  readonly isNew?: boolean;
   /** After a failure in this process. */
   readonly cut?: CutPoint;
 }
@@ -50,7 +52,7 @@ interface Found {
 /** @throws SessiondError storage_failed, or what the disk throws */
 export async function openToWrite(place: Place, options: OpenOptions): Promise<OpenedJournal> {
   const { disk, directory } = place;
-  const found = await find(place, options.cut?.after);
+  const found = options.isNew === true && options.cut === undefined ? nothing() : await find(place, options.cut?.after);
   const after = found.header.after;
   const lost = await clear(place, found, options);
   const path = segmentPath(directory, after);
@@ -115,8 +117,16 @@ async function find({ disk, directory }: Place, only?: number): Promise<Found> {
     (header === "torn" ? torn : malformed).push(after);
   }
   if (only !== undefined && only > 0) throw lostLines();
-  return { header: { after: 0, epochs: [], compacted: false, end: 0 }, row: [{ after: 0, compacted: false }], torn, malformed, temporary };
+  return { ...nothing(), torn, malformed, temporary };
 }
+
+const nothing = (): Found => ({
+  header: { after: 0, epochs: [], compacted: false, end: 0 },
+  row: [{ after: 0, compacted: false }],
+  torn: [],
+  malformed: [],
+  temporary: [],
+});
 
 async function headerAt(disk: Disk, directory: string, after: number): Promise<Header | "torn" | "malformed"> {
   const file = await disk.open(segmentPath(directory, after), "read");

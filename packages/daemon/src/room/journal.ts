@@ -102,7 +102,7 @@ export class Journal {
    */
   static async open(
     options: JournalOptions,
-    { fold, events, setAside, cut }: { fold: JournalFold; events: JournalEvents; setAside: OpenOptions["setAside"]; cut?: CutPoint },
+    { fold, events, setAside, isNew, cut }: { fold: JournalFold; events: JournalEvents } & Pick<OpenOptions, "setAside" | "isNew" | "cut">,
   ): Promise<{ journal: Journal; damage: Scan["damage"] }> {
     const opened = await typed(() =>
       openToWrite(options, {
@@ -112,6 +112,7 @@ export class Journal {
         visit: (frame: Frame) => fold.visit(frame),
         snapshot: (after) => events.snapshot(after),
         setAside,
+        ...(isNew && { isNew }),
         ...(cut && { cut }),
       }),
     );

@@ -21,6 +21,8 @@ export interface LogOptions {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly setAside: (path: string, reason: string) => void;
+  /** The directory was made just now: nothing is looked for in it the first time. */
+  readonly isNew?: boolean;
   readonly counters: Counters;
   readonly limits: Limits;
   /** A compaction that failed. */
@@ -284,6 +286,7 @@ async function openJournal(options: LogOptions, cut?: Journal["cutPoint"]): Prom
       snapshot: (after) => listeners.snapshot(after),
     },
     setAside: options.setAside,
+    ...(options.isNew && { isNew: true }),
     ...(cut && { cut }),
   });
   return { opened: { journal, decided: fold.decided, newestAt: fold.newestAt, listeners }, damage };
