@@ -11,6 +11,8 @@ import { endOf, limitIn, real, startOf, type Startable } from "./started-daemon.
 /**
  * How long a person waits for a process to be there. A cold daemon: from the start of its process to its answer to the
  * first `hello`. A command against a warm daemon: from the start of its process to its end, all of its output read.
+ * Code that V8 made at an earlier start is kept, so the first of each pair is one without it, and the others as they are for
+ * whoever has used this build once.
  *
  * The limit of `send` makes one call and is answered when its text is on disk, as ours is; it has no session to find, no
  * seat to take and to leave, and no token to give back.

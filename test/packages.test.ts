@@ -25,7 +25,9 @@ test("the libraries hold their own modules and types and nothing else: no source
   const also = ["LICENSE", "package.json"];
   expect(shared?.files).toEqual([...also, ...sourcesOf("shared")].toSorted());
   expect(client?.files).toEqual([...also, ...sourcesOf("client")].toSorted());
-  expect(command?.files.filter((file) => !/^dist\/(sessiond|daemon)(-[a-z0-9-]+)?\.js$/.test(file))).toEqual(also);
+  expect(command?.files.filter((file) => !/^dist\/(sessiond|daemon)(-[a-z0-9-]+)?\.js$/.test(file))).toEqual(
+    [...also, "dist/launch.js", "dist/package.json"].toSorted(),
+  );
   const dir = join(installed.folder, "node_modules/@sessiond");
   for (const [name, { files } = { files: [] }] of [
     ["shared", shared],
@@ -132,9 +134,10 @@ test("README has such programs, all of them plain JavaScript", () => {
   expect(programs.filter(({ language }) => language !== "js")).toEqual([]);
 });
 
-test("what a bare start of the daemon loads is two files: model and metrics come when they are needed", () => {
+test("what a bare start of the daemon loads is one bundle: model and metrics come when they are needed", () => {
   const dist = join(installed.folder, "node_modules/sessiond/dist");
-  const bundle = readFileSync(join(dist, "daemon.js"), "utf8");
-  expect([...bundle.matchAll(/^import .* from "(\.\/[^"]+)";$/gm)].map(([, from]) => from)).toEqual([]);
-  for (const chunk of ["daemon-openai.js", "daemon-prom-client.js"]) expect(bundle).toContain(`import("./${chunk}")`);
+  const bundle = readFileSync(join(dist, "daemon-main.js"), "utf8");
+  expect([...bundle.matchAll(/^(?:let|const|var) .*require\("(\.\/[^"]+)"\)/gm)].map(([, from]) => from)).toEqual([]);
+  for (const chunk of ["daemon-openai.js", "daemon-prom-client.js"])
+    expect(bundle).toMatch(new RegExp(`Promise\\.resolve\\(\\)\\.then\\(.*require\\("\\./${chunk}"\\)`));
 });

@@ -13,7 +13,7 @@ interface VerbFacts {
 }
 const { verbFacts } = (await import(new URL("../../scripts/verb-facts.mjs", import.meta.url).href)) as VerbFacts;
 const root = resolve(import.meta.dirname, "../..");
-const command = join(dirname(daemonFile), "sessiond.js");
+const command = join(dirname(daemonFile), "sessiond-main.js");
 
 /** A built file with all that it imports, but not what it may load later. */
 function loadedBy(...files: string[]): Set<string> {
@@ -21,7 +21,8 @@ function loadedBy(...files: string[]): Set<string> {
   for (let file = files.pop(); file !== undefined; file = files.pop()) {
     if (loaded.has(file)) continue;
     loaded.add(file);
-    for (const [, name = ""] of readFileSync(file, "utf8").matchAll(/^import .*from "\.\/([^"]+)";$/gm)) files.push(join(dirname(file), name));
+    for (const [, name = ""] of readFileSync(file, "utf8").matchAll(/^(?:(?:const|let|var) .* = )?require\("\.\/([^"]+)"\);$/gm))
+      files.push(join(dirname(file), name));
   }
   return loaded;
 }

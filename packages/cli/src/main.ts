@@ -91,7 +91,9 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 process.on("uncaughtException", (error) => void leave(failed(error)));
 
-await main().then(
+// Nothing is under way any more, and it never came to an end: not to be taken for one.
+process.once("beforeExit", () => process.exit(exitCodes.failed));
+void main().then(
   () => leave(Number(process.exitCode ?? exitCodes.done)),
   (error: unknown) => leave(failed(error)),
 );

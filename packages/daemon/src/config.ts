@@ -17,6 +17,8 @@ export interface Config {
   readonly stateDir: string;
   readonly runtimeDir: string;
   readonly configDir: string;
+  /** Of the code that a start has ready made, which packages/cli/src/launch.ts keeps. */
+  readonly cacheDir: string;
   readonly home: string;
   readonly startedBy: "client" | "hand";
   /** Null: nothing but the unix socket. */
@@ -57,21 +59,22 @@ const configFile = z.strictObject({
 const kept = /^(HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TERM|TMPDIR|PATH|XDG_[A-Z_]+)$/;
 
 /** Where it all lies: also for who looks after it, where the rest cannot be read. @throws SessiondError config_invalid */
-export function placesOf(env: Environment, argv: readonly string[]): Pick<Config, "stateDir" | "runtimeDir" | "configDir" | "home"> {
+export function placesOf(env: Environment, argv: readonly string[]): Pick<Config, "stateDir" | "runtimeDir" | "configDir" | "cacheDir" | "home"> {
   const home = env["HOME"] ?? homedir();
   const given = readArguments(argv);
   const stateDir = absolute(given["state-dir"]) ?? join(absolute(env["XDG_STATE_HOME"]) ?? join(home, ".local", "state"), "sessiond");
   const configDir = join(absolute(env["XDG_CONFIG_HOME"]) ?? join(home, ".config"), "sessiond");
+  const cacheDir = join(absolute(env["XDG_CACHE_HOME"]) ?? join(home, ".cache"), "sessiond");
   const runtimeHome = absolute(env["XDG_RUNTIME_DIR"]);
   const runtimeDir =
     absolute(given["runtime-dir"]) ?? (runtimeHome === undefined ? join(tmpdir(), `sessiond-${process.getuid?.() ?? 0}`) : join(runtimeHome, "sessiond"));
-  return { stateDir, runtimeDir, configDir, home };
+  return { stateDir, runtimeDir, configDir, cacheDir, home };
 }
 
 /** @throws SessiondError config_invalid  with the place and what is wrong */
 export function readConfig(env: Environment, argv: readonly string[]): Config {
   const given = readArguments(argv);
-  const { stateDir, runtimeDir, configDir, home } = placesOf(env, argv);
+  const { stateDir, runtimeDir, configDir, cacheDir, home } = placesOf(env, argv);
   const file = readFile(join(configDir, "config.toml"));
   // Empty is absent: some set a variable to nothing where they cannot unset it.
   const apiKey = (file.model.api_key ?? keyFrom(file.model.api_key_file, configDir)) || env["OPENAI_API_KEY"] || undefined;
@@ -83,6 +86,7 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
     stateDir,
     runtimeDir,
     configDir,
+    cacheDir,
     home,
     startedBy: given["started-by"] === "client" ? "client" : "hand",
     tcp,

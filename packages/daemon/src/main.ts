@@ -99,7 +99,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     report,
   });
   const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
-  const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir];
+  const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir, config.cacheDir];
   const builtIn = () => [
     openaiKind({
       ...config.model,
