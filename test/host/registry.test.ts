@@ -23,7 +23,7 @@ const openIt = (): Promise<Registry> => Registry.open(disk, path, 0, noFolders, 
 const idOf = (number: number): SessionId => `ses_${String(number).padStart(22, "0")}` as SessionId;
 const entryOf = (number: number, more: Partial<RegistryEntry> = {}): RegistryEntry => ({
   id: idOf(number),
-  workdir: `/work/${number}`,
+  workdir: `/w/${number}`,
   stable: true,
   life: 1,
   stopped: false,
@@ -51,7 +51,7 @@ test("B38 a write that fails has changed nothing that is known, and the next one
   disk.fail("replace", "registry.json", { code: "ENOSPC", times: 2 }).catch(() => undefined);
   await expect(registry.change(idOf(1), { stopped: true })).rejects.toMatchObject({ code: "storage_failed" });
   await expect(registry.add(entryOf(2))).rejects.toMatchObject({ code: "storage_failed" });
-  expect([registry.all(), registry.get(idOf(1)), registry.get(idOf(2)), registry.stableOf("/work/2")]).toEqual([
+  expect([registry.all(), registry.get(idOf(1)), registry.get(idOf(2)), registry.stableOf("/w/2")]).toEqual([
     [entryOf(1)],
     entryOf(1),
     undefined,

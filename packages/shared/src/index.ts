@@ -2,7 +2,6 @@ export { deceptiveCharacters, escapeDeceptive, escapeInJson } from "./deceptive.
 export { allowedEnv, envRefusal } from "./environment.ts";
 export * from "./errors.ts";
 export * from "./events.ts";
-export { GatheredWrites, type Corkable } from "./gathered-writes.ts";
 export * from "./limits.ts";
 export type * from "./recovery.ts";
 export * as schemas from "./schemas.ts";

@@ -1,4 +1,4 @@
-import { GatheredWrites, limits } from "@sessiond/shared";
+import { limits } from "@sessiond/shared";
 import { WebSocket, type ClientOptions } from "ws";
 import { Heartbeat } from "../heartbeat.ts";
 import type { Wire, WireEnd, WireListener } from "../wire.ts";
@@ -29,7 +29,6 @@ export class SocketWire implements Wire {
   readonly elsewhere: boolean;
   readonly #socket: WebSocket;
   readonly #heartbeat: Heartbeat;
-  #writes: GatheredWrites | null = null;
 
   constructor({ url, elsewhere = false, over, unopened }: SocketOptions, listener: WireListener) {
     this.elsewhere = elsewhere;
@@ -44,10 +43,7 @@ export class SocketWire implements Wire {
       gone: () => socket.terminate(),
     }));
     const heard = (): void => heartbeat.heard();
-    socket.on("upgrade", (response) => {
-      line = response.socket;
-      this.#writes = new GatheredWrites(response.socket);
-    });
+    socket.on("upgrade", (response) => (line = response.socket));
     socket.on("open", () => {
       open = true;
       listener.opened();
@@ -71,9 +67,7 @@ export class SocketWire implements Wire {
   }
 
   send(text: string): void {
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
-    this.#writes?.gather();
-    this.#socket.send(text);
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(text);
   }
 
   close(): void {

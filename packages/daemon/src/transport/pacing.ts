@@ -1,10 +1,11 @@
 import type { Row } from "@sessiond/shared";
-import { GatheredWrites, SessiondError, type Corkable, type Limits } from "@sessiond/shared";
+import { SessiondError, type Limits } from "@sessiond/shared";
 import type { WebSocket } from "ws";
 import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import type { Peer } from "../gate.ts";
 import type { Connection } from "../router.ts";
+import { GatheredWrites, type Corkable } from "./gathered-writes.ts";
 import type { Outflow } from "./open-sockets.ts";
 
 /**

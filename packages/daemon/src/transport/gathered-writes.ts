@@ -1,6 +1,7 @@
 /**
- * What is said on a connection in one step, as calls that are made together and their answers, leaves in one write: each
- * is a system call, and wakes the peer. For Node's sockets; nothing waits longer than until the step is over.
+ * What is said on a connection in one step, as the answers to calls that were read together, leaves in one write: each is a
+ * system call, and wakes the peer. Nothing waits longer than until the step is over. The library does not gather its
+ * calls: the daemon is at work on the first of them while it makes the others.
  */
 export interface Corkable {
   cork(): void;
