@@ -51,12 +51,7 @@ test("B38 a write that fails has changed nothing that is known, and the next one
   disk.fail("replace", "registry.json", { code: "ENOSPC", times: 2 }).catch(() => undefined);
   await expect(registry.change(idOf(1), { stopped: true })).rejects.toMatchObject({ code: "storage_failed" });
   await expect(registry.add(entryOf(2))).rejects.toMatchObject({ code: "storage_failed" });
-  expect([registry.all(), registry.get(idOf(1)), registry.get(idOf(2)), registry.stableOf("/w/2")]).toEqual([
-    [entryOf(1)],
-    entryOf(1),
-    undefined,
-    undefined,
-  ]);
+  expect([registry.all(), registry.get(idOf(1)), registry.get(idOf(2)), registry.stableOf("/w/2")]).toEqual([[entryOf(1)], entryOf(1), undefined, undefined]);
   await registry.add(entryOf(3));
   expect(await stored()).toEqual([entryOf(1), entryOf(3)]);
 });
