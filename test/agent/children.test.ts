@@ -320,13 +320,16 @@ test("B39 numbers that may have come round, or cannot be judged, say nothing: ev
     return seen;
   };
   const beyond = { pid, startTime: 0, forks: forks - 1 };
-  expect(await found(beyond, { [pidMax]: "1000000000" })).toBe(false);
-  expect(await found(beyond, { [pidMax]: String(pid + 1) })).toBe(true);
+  const certain = { [pidMax]: "1000000000", "/proc/loadavg": `0 0 0 1/80 ${pid + 1}\n` };
+  expect(await found(beyond, certain)).toBe(false);
+  expect(await found(beyond, { ...certain, [pidMax]: String(pid + 1) })).toBe(true);
+  // Numbers in use are passed over; a fork that fails takes one and is not counted.
+  expect(await found(beyond, { ...certain, "/proc/loadavg": `0 0 0 1/999999999 ${pid + 1}\n` })).toBe(true);
+  expect(await found(beyond, { ...certain, "/proc/loadavg": `0 0 0 1/80 ${pid - 1}\n` })).toBe(true);
   // A /proc that counts no forks, or does not say.
-  expect(await found({ ...beyond, forks }, { [pidMax]: "1000000000", "/proc/stat": `processes ${forks}\n` })).toBe(true);
-  expect(await found({ ...beyond, forks: null }, { [pidMax]: "1000000000" })).toBe(true);
-  expect(await found(beyond, { [pidMax]: "1000000000", "/proc/stat": "" })).toBe(true);
-  expect(await found(beyond, { [pidMax]: "" })).toBe(true);
+  expect(await found({ ...beyond, forks }, { ...certain, "/proc/stat": `processes ${forks}\n` })).toBe(true);
+  expect(await found({ ...beyond, forks: null }, certain)).toBe(true);
+  for (const path of [pidMax, "/proc/stat", "/proc/loadavg"]) expect(await found(beyond, { ...certain, [path]: "" })).toBe(true);
 });
 
 const pidMax = "/proc/sys/kernel/pid_max";

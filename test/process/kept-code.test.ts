@@ -79,10 +79,21 @@ test.each<readonly [how: string, wreck: (path: string, code: Buffer) => void]>([
   expect(versions()).toEqual(mended);
 });
 
+test("what could not be loaded is loaded when it can be: a part of the program is there whole, or not at all", () => {
+  const fails = `try { require("./late.js"); } catch { require("node:fs").writeFileSync(__dirname + "/late.js", 'exports.word = "there";'); }`;
+  writeFileSync(join(dist, "early.js"), `${fails} console.log(require("./late.js").word);`);
+  const launched = ["-e", `require("./launch.js").launch(process.cwd(), "early.js", false)`];
+  expect(spawnSync(process.execPath, launched, { cwd: dist, env: home.env, encoding: "utf8" }).stdout).toBe("there\n");
+});
+
 test("a directory that others may write in, or a link to one, is neither read nor written; one that cannot be is no reason to fail", () => {
   mkdirSync(cache, { recursive: true });
   chmodSync(cache, 0o777);
   const said = help();
+  expect(kept()).toEqual([]);
+  // Nothing can be written there, nor taken away.
+  chmodSync(cache, 0o600);
+  expect(help()).toBe(said);
   expect(kept()).toEqual([]);
   renameSync(cache, `${cache}-elsewhere`);
   chmodSync(`${cache}-elsewhere`, 0o700);

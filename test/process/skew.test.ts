@@ -60,10 +60,8 @@ const far: Changes = {
     ["{ min: 1, max: 1 }", "{ min: 2, max: 3 }"],
     [`stateFormat = ${stateFormat}`, `stateFormat = ${stateFormat + 1}`],
   ],
-  "packages/daemon/src/host/registry.ts": [
-    ["version: z.literal(1)", "version: z.literal([1, 2])"],
-    [/version: 1,/g, "version: 2,"],
-  ],
+  "packages/daemon/src/host/registry-file.ts": [[/version: z\.literal\(1\)/g, "version: z.literal([1, 2])"]],
+  "packages/daemon/src/host/registry.ts": [[/version: 1,/g, "version: 2,"]],
   "packages/daemon/src/host/session-file.ts": [["version: z.literal(1)", "version: z.literal([1, 2])"]],
   "packages/daemon/src/host/store.ts": [["version: 1,\n      session_id", "version: 2,\n      session_id"]],
 };

@@ -328,6 +328,10 @@ for (const [how, limits] of [
       return seen;
     };
     expect(lines.length).toBeGreaterThan(8);
+    // A head that runs on into the first frame is none.
+    const headless = await backFrom([`${lines[0]}?${lines[1]}`, ...lines.slice(2)]);
+    expect(headless).toEqual(all.slice(-headless.length));
+    expect(headless).not.toContain(seqAt(1));
     for (const at of [1, 2, Math.floor(lines.length / 2), Math.floor(lines.length / 2) + 1, lines.length - 3, lines.length - 2]) {
       const bad = seqAt(at);
       const behind = all.filter((seq) => seq > bad);

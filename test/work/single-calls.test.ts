@@ -109,7 +109,7 @@ test("a creation makes as much text whatever the number of sessions that there a
   expect(Math.abs(jsonChars - second.jsonChars)).toBeLessThan(100);
 });
 
-test("a working directory is looked at with one step of the thread pool before a question", async () => {
+test("a working directory is looked at with two steps of the thread pool before a question", async () => {
   const root = await realpath(await mkdtemp(join(tmpdir(), "sessiond-hops-")));
   const paths = new Paths(new Workdir(root), []);
   await paths.mustStand();
@@ -118,5 +118,5 @@ test("a working directory is looked at with one step of the thread pool before a
   await paths.mustStand();
   hook.disable();
   await rm(root, { recursive: true });
-  expect(steps).toBe(1);
+  expect(steps).toBe(2);
 });

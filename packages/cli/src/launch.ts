@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, lstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeFileSync, type Stats } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
+import { cachedDataVersionTag } from "node:v8";
 import { Script } from "node:vm";
 import { crc32 } from "node:zlib";
 
@@ -39,6 +40,17 @@ export function launch(dist: string, entry: string, keep: boolean): void {
     const exports: Exports = {};
     // Before it is run: its parts ask for it in turn.
     loaded.set(name, exports);
+    try {
+      run(name, exports);
+    } catch (error) {
+      // As `require` has it: who asks again, when there are descriptors or the file is back, gets all of it.
+      loaded.delete(name);
+      throw error;
+    }
+    return exports;
+  }
+
+  function run(name: string, exports: Exports): void {
     const filename = join(dist, name);
     const text = bytesOf(filename);
     const path = cache === null || text.length < textBytesMin ? null : join(cache, `${name}.code`);
@@ -56,7 +68,6 @@ export function launch(dist: string, entry: string, keep: boolean): void {
     // In the place of `import()` (scripts/build.mjs).
     require.import = (specifier: string): Promise<unknown> => import(specifier);
     (script.runInThisContext() as (...given: unknown[]) => void)(exports, require, filename, dist);
-    return exports;
   }
 
   load(entry);
@@ -74,21 +85,29 @@ function ownDirectory(): string | null {
     const directory = join(home !== undefined && isAbsolute(home) ? home : join(HOME ?? homedir(), ".cache"), "sessiond");
     // Without a home it would be one of wherever this was started.
     if (!isAbsolute(directory)) return null;
-    const found = lstatSync(directory, { throwIfNoEntry: false }) ?? (mkdirSync(directory, { recursive: true, mode: 0o700 }), lstatSync(directory));
-    return found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o077) === 0 ? directory : null;
+    if (isOurs(nearest(directory))) mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const found = lstatSync(directory);
+    return found.isDirectory() && isOurs(found) && (found.mode & 0o777) === 0o700 ? directory : null;
   } catch {
     return null;
   }
 }
 
+/** Itself, or the first above it that is there: in another's home, as with sudo, nothing is made. */
+const nearest = (path: string): Stats => lstatSync(path, { throwIfNoEntry: false }) ?? nearest(dirname(path));
+
+const isOurs = ({ uid }: Stats): boolean => uid === process.getuid?.();
+
 // Of ES2024, and in Node 20.
 const Resizable = ArrayBuffer as unknown as new (bytes: number, most: { maxByteLength: number }) => ArrayBuffer & { resize(bytes: number): void };
 
 /** In memory of its own, to be let go of at once: an idle daemon collects its garbage late, and this would be megabytes of it. */
-function bytesOf(path: string): Buffer {
+function bytesOf(path: string, mayBe: (found: Stats) => boolean = () => true): Buffer {
   const file = openSync(path, "r");
   try {
-    const { size } = fstatSync(file);
+    const found = fstatSync(file);
+    if (!mayBe(found)) throw new Error(`${path} is another's`);
+    const { size } = found;
     const bytes = Buffer.from(new Resizable(size, { maxByteLength: size }));
     for (let at = 0, read = -1; at < size && read !== 0; at += read) read = readSync(file, bytes, at, size - at, at);
     return bytes;
@@ -101,7 +120,8 @@ const letGo = ({ buffer }: Buffer): void => (buffer as InstanceType<typeof Resiz
 
 function keptCode(path: string, text: Buffer): Buffer | undefined {
   try {
-    const kept = bytesOf(path);
+    // The directory may have been exchanged since it was looked at.
+    const kept = bytesOf(path, (found) => found.isFile() && isOurs(found) && (found.mode & 0o077) === 0);
     const code = kept.subarray(sumBytes);
     return kept.readUInt32LE(0) === sumOf(text, code) ? code : undefined;
   } catch {
@@ -119,8 +139,17 @@ function keepCode({ path, text, script }: Fresh): void {
     writeFileSync(temporary, Buffer.concat([sum, code]), { mode: 0o600, flag: "wx" });
     renameSync(temporary, path);
   } catch {
-    rmSync(temporary, { force: true });
+    try {
+      rmSync(temporary, { force: true });
+    } catch {
+      // Nothing can be written here, nor taken away.
+    }
   }
 }
 
-const sumOf = (text: Buffer, code: Buffer): number => crc32(code, crc32(text));
+/** Of what V8 would believe: it looks neither at the machine's kind nor at which build of it made the code. */
+function sumOf(text: Buffer, code: Buffer): number {
+  const { size, mtimeMs } = statSync(process.execPath);
+  const maker = [process.version, process.platform, process.arch, cachedDataVersionTag(), size, mtimeMs].join(" ");
+  return crc32(code, crc32(text, crc32(maker)));
+}

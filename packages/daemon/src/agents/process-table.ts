@@ -83,11 +83,16 @@ export async function sweep({ isOurs, visit, until, first }: Sweep): Promise<boo
  * Numbers are given in ascending order, and from below again when there are no more of them. Until then whatever came after
  * the first has a higher one: of hundreds of processes a few need be read. Asked after they were listed, so that what comes
  * round in between is not passed over.
+ *
+ * A fork takes one number, and passes over those that are in use: as many as there are threads at most. One that fails
+ * takes one too, and is not counted; then the newest number tells, unless somebody has gone all the way round.
  */
 function lowestSince({ pid, forks }: First): number {
   const now = forksSoFar();
+  const [, threads, newest] = (/\/(\d+) (\d+)$/.exec(textOf("/proc/loadavg").trim()) ?? []).map(Number);
+  if (forks === null || now === null || threads === undefined || newest === undefined) return 0;
   // The first itself counts, where forks are counted at all.
-  return forks !== null && now !== null && now > forks && pid + (now - forks) < highestPid() ? pid : 0;
+  return now > forks && newest >= pid && pid + (now - forks) + threads < highestPid() ? pid : 0;
 }
 
 /** Processes and threads since the machine started, whoever made them; null where that is not told. */

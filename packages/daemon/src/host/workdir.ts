@@ -35,6 +35,8 @@ export async function resolveWorkdir(path: string, rules: WorkdirRules, reach: P
   // Each look is a step of the thread pool: those that do not need one another are taken side by side, and judged in their order.
   const resolving = realWithin(path, reach);
   const looked = Promise.all([existing(rules.home), Promise.all(rules.own.map(existing)), Promise.all(rules.roots.map(existing))]);
+  // Whichever fails first is told, and neither is left without somebody who hears of it.
+  looked.catch(() => undefined);
   const real = await resolving;
   const [isOne, isReadable] = await Promise.all([isDirectory(real), canBeRead(real)]);
   const [home, own, roots] = await looked;

@@ -1,6 +1,6 @@
 import { limits, SessiondError } from "@sessiond/shared";
 import type { DiskFile } from "../disk.ts";
-import { kindOf, linesFrom, partBytes, type SparseIndex } from "./journal-file.ts";
+import { kindOf, linesFrom, parseLine, partBytes, type SparseIndex } from "./journal-file.ts";
 import { readHeader } from "./segment.ts";
 import { indexSealed, type Lines } from "./segment-file.ts";
 
@@ -21,6 +21,7 @@ export class UnreadLines {
   readonly #file: DiskFile;
   readonly #index: SparseIndex;
   readonly #bad: Set<number>;
+  readonly #end: number;
   readonly #after: number;
   readonly #last: number | null;
   /** What was read last: a page that it does not fit into leaves it to the next one. No more than a page. */
@@ -32,10 +33,11 @@ export class UnreadLines {
    * @param after  seq of the last frame before the segment
    * @param last   seq of its own last frame, where it is dense
    */
-  constructor(file: DiskFile, { index, bad }: { index: SparseIndex; bad: Set<number> }, { after, last }: { after: number; last: number | null }) {
+  constructor(file: DiskFile, { index, bad, end }: Lines, { after, last }: { after: number; last: number | null }) {
     this.#file = file;
     this.#index = index;
     this.#bad = bad;
+    this.#end = end;
     this.#after = after;
     this.#last = last;
   }
@@ -80,6 +82,7 @@ export class UnreadLines {
     let before = this.#after;
     for await (const line of linesFrom({ read: (position, length) => Promise.resolve(cut(read, position, length) ?? none.bytes) }, from, end)) {
       const isHeader = line.offset === 0 && line.text.startsWith('{"after":');
+      if (isHeader && parseLine(line.text)?.["after"] !== this.#after) return false;
       if (isHeader) start = line.end;
       const kind = isHeader ? { epoch: null } : kindOf(line);
       if (kind === null) return false;
@@ -125,9 +128,11 @@ export class UnreadLines {
     this.#held = none;
     const header = await readHeader(this.#file, this.#after);
     if (typeof header === "string") throw new SessiondError("storage_failed", { reason: "the head of a journal's segment cannot be read" });
-    const { index, bad }: Lines = await indexSealed(this.#file, header.end, { after: this.#after, last: this.#last, ahead: header.ahead });
+    const { index, bad, end } = await indexSealed(this.#file, header.end, { after: this.#after, last: this.#last, ahead: header.ahead });
     this.#index.become(index);
-    for (const offset of bad) this.#bad.add(offset);
+    // Shorter than it was: lines are missing where readers know its end.
+    for (const offset of bad) this.#bad.add(offset === end ? this.#end : offset);
+    if (end < this.#end) this.#bad.add(this.#end);
   }
 }
 

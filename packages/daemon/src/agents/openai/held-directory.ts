@@ -1,4 +1,4 @@
-import { constants, existsSync, fstatSync, readlinkSync } from "node:fs";
+import { constants, existsSync, readlinkSync } from "node:fs";
 import { mkdir, open, realpath } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
@@ -37,8 +37,7 @@ export class HeldDirectory {
     const handle = await open(name, constants.O_DIRECTORY | constants.O_NOFOLLOW | (byDescriptor ? asPlace : constants.O_RDONLY));
     try {
       const path = byDescriptor ? readlinkSync(`/proc/self/fd/${handle.fd}`) : await realpath(name);
-      // Of what was found a moment ago the system has these at hand: a step of the thread pool would take longer.
-      return new HeldDirectory(handle, { path, id: identity(fstatSync(handle.fd)) });
+      return new HeldDirectory(handle, { path, id: identity(await handle.stat()) });
     } catch (error) {
       await handle.close();
       throw error;
