@@ -144,7 +144,8 @@ export class PacedConnection implements Connection {
       // The adapter's answer to a probe: who has so much before it hears from us all the same.
       if (data === "PONG" && this.full) return;
       this.#unsent += 1;
-      writes.gather();
+      // Further answers may come in this step. What is alone, and what readers wait for, is not held up for it.
+      if (typeof data === "string" && this.#calls > 0) writes.gather();
       // As bytes: of a text that waits Node keeps the text and three bytes of storage for each of its characters.
       send(typeof data === "string" ? Buffer.from(data) : data, { binary: false }, flushed);
       if (!this.full || this.#socket.readyState !== this.#socket.OPEN) return;
