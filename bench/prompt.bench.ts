@@ -1,12 +1,16 @@
 import type { DriverSeat } from "@sessiond/client";
 import { BareConversation } from "./bare-conversation.ts";
 import { p50Of, timeRow } from "./bursts.ts";
+import { stockClient } from "./limit/stock-client.ts";
 import { median, pairs } from "./pairs.ts";
 import { QuickClient } from "./quick-client.ts";
 import { withRig, type Rig } from "./rig.ts";
 import type { Bench } from "./row.ts";
 
 /**
+ * As for single calls there are two limits of an acknowledgement: a ping by the stock client that is synced, which has to be
+ * met, and one by bare frames, which shows what all but the disk costs.
+ *
  * What a prompt costs beside the model: until it is on disk and its sender knows, and until an answer of one chunk has
  * come and gone. Each burst has a session of its own, so that neither side has the longer transcript to send.
  */
@@ -20,7 +24,9 @@ export const prompt: Bench = {
       const count = how.short ? 3 : 9;
       const line = "x".repeat(await acknowledgedBytes(rig));
       const quick = await QuickClient.open(rig.limit);
-      const append = (): Promise<unknown> => quick.call("mutation", "append", { text: line });
+      const { trpc: stock } = stockClient(rig.limit);
+      const append = (): Promise<unknown> => stock.append.mutate({ text: line });
+      const appendBare = (): Promise<unknown> => quick.call("mutation", "append", { text: line });
       const relay = (synced: boolean) => async () => {
         const bare = await BareConversation.begin(rig, { synced });
         const p50 = await p50Of(() => bare.turn("hi", 2), rounds);
@@ -31,6 +37,7 @@ export const prompt: Bench = {
       const acknowledged = withDriver(rig, acknowledgements);
       return [
         timeRow("prompt, durable acknowledgement", await pairs(count, acknowledged, () => p50Of(append, rounds)), { atMost: 1.5 }),
+        timeRow("prompt, durable acknowledgement, bare frames", await pairs(count, acknowledged, () => p50Of(appendBare, rounds)), null),
         timeRow("prompt, empty turn", await pairs(count, turns, relay(true)), { atMost: 1.5 }),
         timeRow("prompt, empty turn, limit that syncs nothing", await pairs(count, turns, relay(false)), null),
       ];

@@ -1,5 +1,4 @@
 import { EventEmitter } from "node:events";
-import { PassThrough } from "node:stream";
 import { limits } from "@sessiond/shared";
 import { expect, test } from "vitest";
 import type { WebSocket } from "ws";
@@ -28,11 +27,7 @@ test("B33 while one long message is under way its reader is judged by the bytes 
   const counters = new Counters();
   let taken = 0;
   const outflow = { said: () => limits.socket_buffer_bytes_max, taken: () => taken };
-  const connection = new PacedConnection(
-    socket as unknown as WebSocket,
-    { door: "tcp", name: "1" },
-    { clock, limits, counters, outflow, line: new PassThrough() },
-  );
+  const connection = new PacedConnection(socket as unknown as WebSocket, { door: "tcp", name: "1" }, { clock, limits, counters, outflow });
   let slow: unknown;
   connection.ready().catch((error: unknown) => (slow = error));
   const pass = async (bytes: number): Promise<void> => {

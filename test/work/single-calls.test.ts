@@ -1,13 +1,10 @@
 import { createHook } from "node:async_hooks";
 import { mkdtemp, realpath, rm } from "node:fs/promises";
-import { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect } from "@sessiond/client/node";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { Paths } from "../../packages/daemon/src/agents/openai/paths.ts";
 import { Workdir } from "../../packages/daemon/src/agents/openai/workdir.ts";
-import { testEnv } from "../../packages/daemon/src/testing.ts";
 import { CountedWork } from "../support/counted-work.ts";
 import { NotingDisk } from "../support/noting-disk.ts";
 import { endRigs, Rig } from "../support/session-rig.ts";
@@ -52,22 +49,6 @@ test("B30 what is asked of a session that nothing happens to is looked at by the
   // Those that wait for one another within a turn of the event loop.
   const together = await counting.of(() => Promise.all(Array.from({ length: 8 }, () => rig.info())));
   expect(together.digests).toBe(8);
-});
-
-test("answers to calls that were read together leave in one write", async () => {
-  const rig = await Rig.start();
-  const host = await connect({ env: testEnv(rig.daemon.root), autoStart: false });
-  const session = await host.openSession(rig.sessionId);
-  await session.authorize();
-  // Both ends are in this process, and each write of a socket goes through this.
-  const writes = vi.spyOn(Socket.prototype as unknown as { _writeGeneric(): void }, "_writeGeneric");
-  await Promise.all(Array.from({ length: 32 }, () => session.authorize()));
-  const count = writes.mock.calls.length;
-  writes.mockRestore();
-  await host.close();
-  // What is read in more than one piece may be answered so.
-  expect(count - 32).toBeGreaterThan(0);
-  expect(count - 32).toBeLessThan(5);
 });
 
 test("B10 a session is created with three files replaced and two syncs of its journal", async () => {

@@ -65,8 +65,7 @@ export function openDoor(options: DoorOptions): Door {
     wss: sockets,
     router: options.router,
     createContext: ({ req, res }) => ({
-      connection:
-        paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, nobody, { ...options, line: req.socket, outflow: outflowOf(req.socket) }),
+      connection: paced.get(res as WebSocket) ?? new PacedConnection(res as WebSocket, nobody, { ...options, outflow: outflowOf(req.socket) }),
     }),
     experimental_encoder: frameEncoder(mintBootId(), limits),
   });
@@ -143,7 +142,7 @@ export function openDoor(options: DoorOptions): Door {
   }
 
   function accept(client: WebSocket, request: IncomingMessage, peer: Peer, outflow: Outflow): void {
-    const connection = new PacedConnection(client, peer, { ...options, line: request.socket, outflow });
+    const connection = new PacedConnection(client, peer, { ...options, outflow });
     paced.set(client, connection);
     const stopHello = clock.after(limits.hello_wait_ms, () => {
       client.close(policyViolation, "hello_wait_ms");

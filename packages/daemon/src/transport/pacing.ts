@@ -5,7 +5,6 @@ import { afterAwake, type Clock } from "../clock.ts";
 import type { Counters } from "../counters.ts";
 import type { Peer } from "../gate.ts";
 import type { Connection } from "../router.ts";
-import { GatheredWrites, type Corkable } from "./gathered-writes.ts";
 import type { Outflow } from "./open-sockets.ts";
 
 /**
@@ -20,8 +19,6 @@ const credentialEndedClose = 4001;
 const triedTooOftenClose = 4029;
 
 export interface PacingOptions {
-  /** What the messages are written to. */
-  readonly line: Corkable;
   readonly clock: Clock;
   readonly limits: Limits;
   readonly counters: Counters;
@@ -47,7 +44,7 @@ export class PacedConnection implements Connection {
   readonly #endings = new Set<AbortSignal>();
   #turnedOut = false;
 
-  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters, outflow, line }: PacingOptions) {
+  constructor(socket: WebSocket, peer: Peer, { clock, limits, counters, outflow }: PacingOptions) {
     this.#socket = socket;
     this.peer = peer;
     this.#limits = limits;
@@ -62,7 +59,7 @@ export class PacedConnection implements Connection {
       closed.abort();
       this.#wake();
     });
-    this.#noticeFlushes(new GatheredWrites(line));
+    this.#noticeFlushes();
   }
 
   ready(): Promise<void> {
@@ -129,7 +126,7 @@ export class PacedConnection implements Connection {
   }
 
   /** `ws` tells when a message has left through the callback of `send`; the adapter gives none, so one is put in. */
-  #noticeFlushes(writes: GatheredWrites): void {
+  #noticeFlushes(): void {
     const send = this.#socket.send.bind(this.#socket) as (data: Buffer, how: { readonly binary: false }, done: (error?: Error) => void) => void;
     const flushed = () => {
       this.#unsent -= 1;
@@ -144,8 +141,6 @@ export class PacedConnection implements Connection {
       // The adapter's answer to a probe: who has so much before it hears from us all the same.
       if (data === "PONG" && this.full) return;
       this.#unsent += 1;
-      // Further answers may come in this step. What is alone, and what readers wait for, is not held up for it.
-      if (typeof data === "string" && this.#calls > 0) writes.gather();
       // As bytes: of a text that waits Node keeps the text and three bytes of storage for each of its characters.
       send(typeof data === "string" ? Buffer.from(data) : data, { binary: false }, flushed);
       if (!this.full || this.#socket.readyState !== this.#socket.OPEN) return;
