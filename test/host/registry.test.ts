@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { SessionId } from "@sessiond/shared";
-import { Registry, type RegistryEntry } from "../../packages/daemon/src/host/registry.ts";
+import type { RegistryEntry } from "../../packages/daemon/src/host/registry-file.ts";
+import { Registry } from "../../packages/daemon/src/host/registry.ts";
 import { registryFile } from "../../packages/daemon/src/host/registry-file.ts";
 import { TrappedDisk } from "../support/trapped-disk.ts";
 
@@ -19,7 +20,7 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true, force: true }));
 
 const noFolders = () => Promise.resolve([]);
-const openIt = (): Promise<Registry> => Registry.open(disk, path, 0, noFolders, () => undefined);
+const openIt = (): Promise<Registry> => Registry.open(disk, path, noFolders, () => Promise.resolve());
 const idOf = (number: number): SessionId => `ses_${String(number).padStart(22, "0")}` as SessionId;
 const entryOf = (number: number, more: Partial<RegistryEntry> = {}): RegistryEntry => ({
   id: idOf(number),

@@ -11,7 +11,7 @@ import { realDisk, type Disk } from "../../packages/daemon/src/disk.ts";
 import { SessionCredentials } from "../../packages/daemon/src/host/credentials.ts";
 import { claimFormat } from "../../packages/daemon/src/host/state-format.ts";
 import { everywhere } from "../../packages/daemon/src/host/reach.ts";
-import type { RegistryEntry } from "../../packages/daemon/src/host/registry.ts";
+import type { RegistryEntry } from "../../packages/daemon/src/host/registry-file.ts";
 import { Store } from "../../packages/daemon/src/host/store.ts";
 import { Counters } from "../../packages/daemon/src/counters.ts";
 import { installIdOf, mintId } from "../../packages/daemon/src/ids.ts";

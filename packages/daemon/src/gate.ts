@@ -3,7 +3,7 @@ import type { ApiKeys } from "./host/api-keys.ts";
 import type { Credentials } from "./host/credentials.ts";
 import type { Host } from "./host/host.ts";
 import { everywhere, reachOfKey, type Reach, type Standing } from "./host/reach.ts";
-import type { RegistryEntry } from "./host/registry.ts";
+import type { RegistryEntry } from "./host/registry-file.ts";
 import type { HostKey } from "./keys.ts";
 import type { Session } from "./session/session.ts";
 

@@ -2,7 +2,7 @@ import { SessiondError, type KeyId, type Limits, type SessionId } from "@session
 import type { Clock } from "../clock.ts";
 import type { TokenEndCause } from "./tokens.ts";
 import type { DurableStore } from "./durable-store.ts";
-import type { RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
 import type { SessionFile } from "./session-file.ts";
 import type { Store } from "./store.ts";
 import { Tokens } from "./tokens.ts";

@@ -13,7 +13,7 @@ import { Bell } from "../room/bell.ts";
 import { EncodedFrames } from "../room/encoded-frames.ts";
 import type { Reader } from "../session/attach.ts";
 import type { Reach } from "./reach.ts";
-import type { RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
 
 /**
  * Room `host`: what happens to all sessions, for those who watch them. Numbered from 1 for one

@@ -1,6 +1,6 @@
 import type { SessionListing } from "@sessiond/shared";
 import type { Session } from "../session/session.ts";
-import type { RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
 
 /** One session as a list shows it; of one that is not in memory only what the registry knows. */
 export function listingOf(entry: RegistryEntry, session: Session | undefined): SessionListing {

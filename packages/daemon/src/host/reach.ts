@@ -1,5 +1,5 @@
 import type { KeyId } from "@sessiond/shared";
-import type { RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
 import { isWithin } from "./workdir.ts";
 
 /** What somebody asks with, for the step that does what was asked: it may have waited its turn until then. */

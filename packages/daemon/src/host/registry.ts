@@ -3,8 +3,6 @@ import type { Disk } from "../disk.ts";
 import { DurableStore } from "./durable-store.ts";
 import { registryForm, type RegistryEntry, type RegistryFile } from "./registry-file.ts";
 
-export type { RegistryEntry };
-
 /**
  * `registry.json`: which sessions there are. Written when one is created, stopped, begun again
  * or deleted, and at no other time. A session exists from the moment its entry is on disk.
@@ -22,23 +20,20 @@ export class Registry {
 
   /**
    * @param rebuild   entries as the session folders tell them; used when the file is missing or unreadable
-   * @param setAside  told what became of an unreadable file
+   * @param putAside  keeps an unreadable file under another name, and says so
    */
   static async open(
     disk: Disk,
     path: string,
-    now: number,
     rebuild: () => Promise<RegistryEntry[]>,
-    setAside: (path: string, reason: string) => void,
+    putAside: (path: string, reason: string) => Promise<void>,
   ): Promise<Registry> {
     let lost = (await disk.readText(path)) === null;
     const store = await DurableStore.open<RegistryFile>(disk, path, {
       ...registryForm(),
       initial: { version: 1, sessions: [] },
       unreadable: async (reason) => {
-        const kept = `${path}.unreadable-${now}`;
-        await disk.rename(path, kept);
-        setAside(kept, `the registry cannot be read: ${reason}; it was rebuilt from the session folders`);
+        await putAside(path, `the registry cannot be read: ${reason}; it was rebuilt from the session folders`);
         lost = true;
         return { version: 1, sessions: [] };
       },

@@ -14,7 +14,7 @@ import { mintId } from "../ids.ts";
 import type { Session } from "../session/session.ts";
 import { isSamePolicy } from "../session/settings.ts";
 import type { Host } from "./host.ts";
-import type { RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
 import type { Tokens } from "./tokens.ts";
 import type { Reach } from "./reach.ts";
 import { resolveWorkdir } from "./workdir.ts";

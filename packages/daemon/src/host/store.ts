@@ -5,7 +5,8 @@ import { diskReason, isHalfReplaced, type Disk } from "../disk.ts";
 import { SessionLog, type LogOptions } from "../session/session-log.ts";
 import { keysFile, type KeysFile } from "./api-keys.ts";
 import { DurableStore } from "./durable-store.ts";
-import { Registry, type RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
+import { Registry } from "./registry.ts";
 import { RememberedAnswers, rulesFile, type RulesFile } from "./remembered-answers.ts";
 import { sessionFile, type SessionFile } from "./session-file.ts";
 import { UnusedMarks } from "./unused-marks.ts";
@@ -40,13 +41,20 @@ export class Store {
 
   readonly keepAside = (path: string, reason: string): void => void this.setAside.push({ path, reason });
 
+  /** What cannot be read is kept under another name, and reported. */
+  readonly #putAside = async (path: string, reason: string): Promise<void> => {
+    const kept = `${path}.unreadable-${this.#clock.now()}`;
+    await this.disk.rename(path, kept);
+    this.keepAside(kept, reason);
+  };
+
   /** @throws SessiondError storage_failed */
   async prepare(): Promise<Registry> {
     return this.#typed(async () => {
       for (const directory of [this.root, join(this.root, "sessions"), join(this.root, "open"), this.unused.directory])
         await this.disk.makeDirectory(directory);
       for (const directory of [this.root, join(this.root, "open"), this.unused.directory]) await this.#sweep(directory);
-      return Registry.open(this.disk, join(this.root, "registry.json"), this.#clock.now(), () => this.#rebuild(), this.keepAside);
+      return Registry.open(this.disk, join(this.root, "registry.json"), () => this.#rebuild(), this.#putAside);
     });
   }
 
@@ -58,9 +66,7 @@ export class Store {
       schema: rulesFile,
       initial: none,
       unreadable: async (reason) => {
-        const kept = `${path}.unreadable-${this.#clock.now()}`;
-        await this.disk.rename(path, kept);
-        this.keepAside(kept, `the remembered answers cannot be read: ${reason}; none counts, so they are asked for again`);
+        await this.#putAside(path, `the remembered answers cannot be read: ${reason}; none counts, so they are asked for again`);
         return none;
       },
     });
@@ -75,9 +81,7 @@ export class Store {
       schema: keysFile,
       initial: none,
       unreadable: async (reason) => {
-        const kept = `${path}.unreadable-${this.#clock.now()}`;
-        await this.disk.rename(path, kept);
-        this.keepAside(kept, `the API keys cannot be read: ${reason}; none counts, so make new ones`);
+        await this.#putAside(path, `the API keys cannot be read: ${reason}; none counts, so make new ones`);
         return none;
       },
     });
@@ -152,9 +156,7 @@ export class Store {
       isNew,
       isOwn: (file) => file.session_id === entry.id,
       unreadable: async (reason) => {
-        const kept = `${path}.unreadable-${this.#clock.now()}`;
-        await this.disk.rename(path, kept);
-        this.keepAside(kept, `a session's file cannot be read: ${reason}; its tokens are gone, mint new ones`);
+        await this.#putAside(path, `a session's file cannot be read: ${reason}; its tokens are gone, mint new ones`);
         return fresh;
       },
     });
@@ -196,10 +198,8 @@ export class Store {
           ...(file.key_id !== undefined && { key_id: file.key_id, begun_by: file.key_id }),
         });
       } catch (error) {
-        const kept = join(this.root, "sessions", `${id}.unreadable-${this.#clock.now()}`);
         if (id.includes(".unreadable-")) continue;
-        await this.disk.rename(this.directory(id), kept);
-        this.keepAside(kept, `a session's folder cannot be read: ${diskReason(error instanceof SessiondError ? error.cause : error)}`);
+        await this.#putAside(this.directory(id), `a session's folder cannot be read: ${diskReason(error instanceof SessiondError ? error.cause : error)}`);
       }
     }
     return found.sort((a, b) => a.created_at - b.created_at);

@@ -2,7 +2,7 @@ import type { SessionId, SessionState } from "@sessiond/shared";
 import type { Session } from "../session/session.ts";
 import { SessionLog } from "../session/session-log.ts";
 import type { Host } from "./host.ts";
-import type { RegistryEntry } from "./registry.ts";
+import type { RegistryEntry } from "./registry-file.ts";
 import type { UnusedMark } from "./unused-marks.ts";
 
 /**

@@ -2,7 +2,7 @@ import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { limits, type SessionState, type VerifiedSession } from "@sessiond/shared";
 import type { Disk } from "../disk.ts";
-import type { RegistryEntry } from "../host/registry.ts";
+import type { RegistryEntry } from "../host/registry-file.ts";
 import { sessionFile, type SessionFile } from "../host/session-file.ts";
 import { backup, Findings } from "./finding.ts";
 import { checkJournal } from "./journal-check.ts";

@@ -1,6 +1,6 @@
 import { isSessiondError, SessiondError, type Actor } from "@sessiond/shared";
 import type { HostGrant, SeatGrant, TokenGrant } from "../gate.ts";
-import type { RegistryEntry } from "../host/registry.ts";
+import type { RegistryEntry } from "../host/registry-file.ts";
 import type { Tokens } from "../host/tokens.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionFacts, SessionLog } from "../session/session-log.ts";
