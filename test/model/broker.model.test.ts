@@ -1,3 +1,4 @@
+import { wordsOf } from "@sessiond/shared";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import type { SessionInfo } from "@sessiond/shared";
@@ -39,7 +40,7 @@ const ofSession = (info: SessionInfo) => ({
   turns: info.turns,
   settings: [info.title, info.model, info.policy],
 });
-const textOf = (parts: SessionInfo["queue"][number]["parts"]): string => parts.map((part) => part.text).join();
+const textOf = (parts: SessionInfo["queue"][number]["parts"]): string => parts.map((part) => wordsOf([part])).join();
 
 /** The agent's part of a turn's end and begin comes some ticks later: wait for it, then it must be exactly so. */
 async function agree(model: BrokerModel, real: Real): Promise<void> {

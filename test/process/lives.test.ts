@@ -1,3 +1,4 @@
+import { wordsOf } from "@sessiond/shared";
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DriverSeat, Host, Session } from "@sessiond/client";
@@ -118,7 +119,7 @@ test("B11 the session of a directory keeps its id and its whole conversation acr
   await home.kill(await home.daemon());
   await again("fifth", true);
   const said = await (await home.connect()).session(session.id).data();
-  const words = said.frames.flatMap(({ event }) => (event.type === "prompt_accepted" ? event.parts.map(({ text }) => text) : []));
+  const words = said.frames.flatMap(({ event }) => (event.type === "prompt_accepted" ? event.parts.map((part) => wordsOf([part])) : []));
   expect(words).toEqual(["say first", "say second", "say third", "say fourth", "say fifth"]);
   expect((await (await home.connect()).listSessions()).sessions).toHaveLength(1);
 });

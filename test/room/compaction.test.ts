@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
-import { emptyState, limits, reduce, type Frame, type SessionState } from "@sessiond/shared";
+import { emptyState, limits, reduce, type Frame, type SessionState, wordsOf } from "@sessiond/shared";
 import { Transcript } from "../../packages/daemon/src/agents/transcript.ts";
 import { Compaction, resultOf, rewriteCompacted } from "../../packages/daemon/src/room/compaction.ts";
 import { legalFrames } from "../support/legal-frames.ts";
@@ -420,7 +420,7 @@ test("B11 B32 B47 over the verbs: an old cursor gets a reset with a snapshot, th
   expect(live.compacted_through).toBeGreaterThan(0);
   expect(live.frames[0]).toMatchObject({ seq: 1, event: { type: "session_started" } });
   const answers = Array.from({ length: 12 }, (_, index) => [`prompt ${index + 1}`, "one two three "]).flat();
-  const texts = (frames: readonly Frame[]) => conversation(frames).map((entry) => (entry.type === "user" ? entry.parts[0]?.text : entry.text));
+  const texts = (frames: readonly Frame[]) => conversation(frames).map((entry) => (entry.type === "user" ? wordsOf(entry.parts) : entry.text));
   expect(texts(live.frames)).toEqual(answers);
   expect((await rig.attach("old", { cursor: "1:3" })).first).toMatchObject({ type: "snapshot", reset: "too_old" });
   expect((await rig.attach("newer", { cursor: `1:${live.compacted_through}` })).first).toMatchObject({ type: "resumed" });

@@ -9,6 +9,8 @@ const secret = "editor".padEnd(24, "_");
 const script = { knows: (model: string) => model !== "nonesuch" };
 
 type Settings = Omit<VerbInput<"configure_session">, "session_id">;
+/** Of every session, whatever its agent. */
+type OfSession = Required<Omit<Settings, "mode" | "options">>;
 const configure = (seat: TestSeat, settings: Settings) => seat.rig.daemon.call("configure_session", { session_id: seat.rig.sessionId, ...settings }, seat.auth);
 const note = (seat: TestSeat, text: string) => seat.rig.daemon.call("add_system_message", { session_id: seat.rig.sessionId, text }, seat.auth);
 const set = async (rig: Rig) => {
@@ -16,7 +18,7 @@ const set = async (rig: Rig) => {
   return { title, starred, model, policy };
 };
 const untouched = { title: null, starred: false, model: "script", policy: { type: "hold" } };
-const all: Required<Settings> = { title: "the parser", starred: true, model: "other", policy: { type: "reject_after", ms: 5_000 } };
+const all: OfSession = { title: "the parser", starred: true, model: "other", policy: { type: "reject_after", ms: 5_000 } };
 
 test("B44 all that is given counts together, in one frame, for everybody, and after a restart; the reply states it", async () => {
   const rig = await Rig.start({ script });

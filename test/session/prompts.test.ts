@@ -1,3 +1,4 @@
+import { wordsOf } from "@sessiond/shared";
 import fc from "fast-check";
 import { afterEach, expect, test } from "vitest";
 import { TrappedDisk } from "../support/trapped-disk.ts";
@@ -158,7 +159,7 @@ test("B23 queued prompts are listed, and withdrawn by id until they run; then pr
   const [two, three] = [promptId(), promptId()];
   await driver.prompt("two", { id: two });
   await driver.prompt("three", { id: three });
-  expect((await rig.info()).queue.map(({ prompt_id, parts, held, by }) => [prompt_id, parts[0]?.text, held, by.label])).toEqual([
+  expect((await rig.info()).queue.map(({ prompt_id, parts, held, by }) => [prompt_id, wordsOf(parts), held, by.label])).toEqual([
     [two, "two", false, "editor"],
     [three, "three", false, "editor"],
   ]);
@@ -227,7 +228,7 @@ test("B23 a queued prompt is edited by id until it runs, held or not; the turn a
   const repeated = (await rig.lines()).length;
   await driver.edit(two, "two, but better");
   expect(await rig.lines()).toHaveLength(repeated);
-  expect((await rig.info()).queue.map(({ parts }) => parts[0]?.text)).toEqual(["two, but better", "three"]);
+  expect((await rig.info()).queue.map(({ parts }) => wordsOf(parts))).toEqual(["two, but better", "three"]);
   expect(eventsOf(await rig.journal(), "prompt_edited")).toMatchObject([{ prompt_id: two, by: { label: "editor" } }]);
   // A repeat of the call that sent it is that call still.
   expect(await driver.prompt("two", { id: two })).toEqual(accepted);
@@ -291,5 +292,5 @@ test("B20 an edited prompt has the limits of a new one: its own bytes, and those
   // Its own old content does not count.
   await driver.edit(two, "2".repeat(70));
   await driver.edit(one, "1".repeat(79));
-  expect((await rig.info()).queue.map(({ parts }) => parts[0]?.text.length)).toEqual([79, 70]);
+  expect((await rig.info()).queue.map(({ parts }) => wordsOf(parts).length)).toEqual([79, 70]);
 });

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { limits, type Frame } from "@sessiond/shared";
+import { limits, type Frame, wordsOf } from "@sessiond/shared";
 import { afterEach, expect, test } from "vitest";
 import { AgentDriver, allow, type Judge } from "../support/agent-driver.ts";
 import { endRigs, eventsOf, promptId, Rig, seatSecret } from "../support/session-rig.ts";
@@ -19,7 +19,7 @@ const endsOf = (frames: readonly Frame[]): Map<string, string[]> => {
 };
 /** What the agent's transcript has of the user. */
 const heard = async (turn: ScriptedTurn): Promise<string[]> =>
-  (await turn.context.transcript()).entries.flatMap((entry) => (entry.type === "user" ? entry.parts.map((part) => part.text) : []));
+  (await turn.context.transcript()).entries.flatMap((entry) => (entry.type === "user" ? entry.parts.map((part) => wordsOf([part])) : []));
 
 test("B18 B19 a prompt that steers is accepted without waiting for the agent, and delivered into the running turn when it comes for it", async () => {
   const rig = await Rig.start();
@@ -303,7 +303,7 @@ function expectOrdered(frames: readonly Frame[]): void {
   for (const { event } of frames) {
     const rankOf = (whenBusy: string): number => (order.indexOf(whenBusy) + order.length + 1) % (order.length + 1);
     if (event.type === "prompt_accepted")
-      waiting.push({ id: event.prompt_id, rank: event.became === "started" ? -1 : rankOf(event.when_busy), held: false, text: event.parts[0]?.text ?? "" });
+      waiting.push({ id: event.prompt_id, rank: event.became === "started" ? -1 : rankOf(event.when_busy), held: false, text: wordsOf(event.parts) });
     if (event.type === "queue_held" || event.type === "queue_released") for (const prompt of waiting) prompt.held = event.type === "queue_held";
     if (event.type === "turn_started") {
       const first = waiting.filter(({ held }) => !held).toSorted((a, b) => a.rank - b.rank)[0];
@@ -317,7 +317,7 @@ function expectOrdered(frames: readonly Frame[]): void {
 /** The texts of the conversation, as the model gets them. */
 const talk = (driver: AgentDriver): string[] =>
   driver.transcript.entries.map((entry) =>
-    entry.type === "user" ? `user: ${entry.parts[0]?.text}` : `agent: ${entry.calls.map(({ tool }) => tool).join()}${entry.text}`,
+    entry.type === "user" ? `user: ${wordsOf(entry.parts)}` : `agent: ${entry.calls.map(({ tool }) => tool).join()}${entry.text}`,
   );
 
 test("B19 the built-in agent takes steering in after the tools that run, and before it asks the model again", async () => {

@@ -1,10 +1,9 @@
-import type { WhenBusy } from "@sessiond/shared";
+import { wordsOf, type WhenBusy } from "@sessiond/shared";
 import type { Action } from "./actions.ts";
 import { actor, driverOf } from "./actions-seats.ts";
 import { callSession, goodTokens, living } from "./calls.ts";
 import type { SimPrompt, SimSession } from "./records.ts";
 import type { SeatClient } from "./seat-client.ts";
-import { textOf } from "./session-model.ts";
 import { holds } from "./violation.ts";
 import type { World } from "./world.ts";
 
@@ -87,7 +86,7 @@ export const promptActions: Action[] = [
       // The first content counts, also where it was edited since.
       const accepted = who.session.view.frame(prompt.answer?.seq ?? 0)?.event;
       if (accepted?.type !== "prompt_accepted") return false;
-      send(world, who, prompt, textOf(accepted.parts), "queue", (outcome) => {
+      send(world, who, prompt, wordsOf(accepted.parts), "queue", (outcome) => {
         holds(outcome !== "conflict", "B21", () => `a repeat of ${prompt.id} with the same content is a conflict`);
         if (outcome === "ok") world.hit("repeat_prompt");
       });

@@ -1,5 +1,5 @@
-import type { SessionState } from "@sessiond/shared";
-import { textOf, type SessionModel } from "./session-model.ts";
+import { wordsOf, type SessionState } from "@sessiond/shared";
+import type { SessionModel } from "./session-model.ts";
 import { holds } from "./violation.ts";
 
 /** What the daemon shows must be what the frames say. @throws Violation */
@@ -27,7 +27,7 @@ export function compareShown(model: SessionModel, shown: SessionState): void {
   same(
     "B23",
     "queue",
-    shown.queue.map(({ prompt_id, parts, held, when_busy }) => [prompt_id, textOf(parts), held, when_busy]),
+    shown.queue.map(({ prompt_id, parts, held, when_busy }) => [prompt_id, wordsOf(parts), held, when_busy]),
     model.queue.map(({ id, text, held, whenBusy }) => [id, text, held, whenBusy]),
   );
   same(

@@ -1,7 +1,7 @@
-import type { Frame } from "@sessiond/shared";
+import { wordsOf, type Frame } from "@sessiond/shared";
 import { compareShown } from "./compare-shown.ts";
 import type { SimSession } from "./records.ts";
-import { SessionModel, textOf } from "./session-model.ts";
+import { SessionModel } from "./session-model.ts";
 import { holds } from "./violation.ts";
 import type { World } from "./world.ts";
 
@@ -116,7 +116,7 @@ function note(world: World, session: SimSession, { event, seq }: Frame): void {
       return;
     case "prompt_accepted": {
       const prompt = session.prompts.get(event.prompt_id);
-      if (prompt !== undefined) prompt.text = textOf(event.parts);
+      if (prompt !== undefined) prompt.text = wordsOf(event.parts);
       return;
     }
     default:

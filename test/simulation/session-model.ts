@@ -1,4 +1,4 @@
-import type { Actor, Approval, Frame, Policy, Rule, SessionEvent, WhenBusy } from "@sessiond/shared";
+import { wordsOf, type Actor, type Approval, type Frame, type Policy, type Rule, type SessionEvent, type WhenBusy } from "@sessiond/shared";
 import { holds } from "./violation.ts";
 
 /**
@@ -106,11 +106,11 @@ export class SessionModel {
         holds(!this.prompts.has(event.prompt_id), "B21", () => `${event.prompt_id} is accepted a second time`);
         this.#drives(event.by, event.type);
         this.prompts.set(event.prompt_id, null);
-        this.queue.push({ id: event.prompt_id, text: textOf(event.parts), whenBusy: event.when_busy, held: false, seq });
+        this.queue.push({ id: event.prompt_id, text: wordsOf(event.parts), whenBusy: event.when_busy, held: false, seq });
         return;
       case "prompt_edited":
         this.#drives(event.by, event.type);
-        this.#queued(event.prompt_id, event.type).text = textOf(event.parts);
+        this.#queued(event.prompt_id, event.type).text = wordsOf(event.parts);
         return;
       case "prompt_withdrawn":
         this.#drives(event.by, event.type);
@@ -299,5 +299,3 @@ export class SessionModel {
     holds(rule.scope !== "turn" || rule.turn_id === approval.turn_id, "B29", () => "a rule of another turn answers");
   }
 }
-
-export const textOf = (parts: readonly { readonly text: string }[]): string => parts.map(({ text }) => text).join("\n");

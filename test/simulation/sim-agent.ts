@@ -46,7 +46,15 @@ export class SimKind implements AgentKind {
   }
 
   info(): AgentInfo {
-    return { name: this.name, default_model: "one", models: ["one", "two"], modes: [], capabilities: { ...this.#can, images: false }, unavailable: null };
+    return {
+      name: this.name,
+      kind: "built_in",
+      default_model: "one",
+      models: ["one", "two"],
+      modes: [],
+      capabilities: { ...this.#can, images: false },
+      unavailable: null,
+    };
   }
 
   create(context: AgentContext): Agent {

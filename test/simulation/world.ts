@@ -1,4 +1,4 @@
-import { SessiondError, type ContentPart, type Limits } from "@sessiond/shared";
+import { SessiondError, wordsOf, type ContentPart, type Limits } from "@sessiond/shared";
 import { seededChance, type Chance } from "../support/chance.ts";
 import { Boot, simLimits } from "./boot.ts";
 import { Faults } from "./faults.ts";
@@ -8,7 +8,7 @@ import { Platter } from "./platter.ts";
 import type { SimSession, SimToken } from "./records.ts";
 import { Scheduler, turn } from "./scheduler.ts";
 import type { SeatClient } from "./seat-client.ts";
-import { SessionModel, textOf } from "./session-model.ts";
+import { SessionModel } from "./session-model.ts";
 import { SimKind, type AgentWorld, type SimTurn } from "./sim-agent.ts";
 import { MachineTime, SimClock } from "./sim-clock.ts";
 import { SimDisk } from "./sim-disk.ts";
@@ -316,7 +316,7 @@ export class World implements AgentWorld {
 
   prompted(turnId: string, parts: readonly ContentPart[]): void {
     this.guarded(() => holds(!this.promptTexts.has(turnId), "B22", () => `turn ${turnId} is given to the agent a second time`));
-    this.promptTexts.set(turnId, textOf(parts));
+    this.promptTexts.set(turnId, wordsOf(parts));
   }
 
   ran(callId: string, turnId: string): void {

@@ -75,7 +75,18 @@ export class AgentDriver {
       ...options,
       limits: { ...defaults, kill_wait_ms: 500, ...limits },
     });
-    this.agent = kind.create({ sessionId: "ses_x", workdir, model: named, env: given, sandbox, transcript: () => Promise.resolve(this.transcript) });
+    this.agent = kind.create({
+      sessionId: "ses_x",
+      workdir,
+      model: named,
+      env: given,
+      sandbox,
+      transcript: () => Promise.resolve(this.transcript),
+      chosen: () => ({ model: named, title: false, mode: null, options: {} }),
+      conversation: () => null,
+      turnsBefore: () => Math.max(0, this.#turns - 1),
+      tell: () => undefined,
+    });
   }
 
   /** Begin a turn with this prompt. */

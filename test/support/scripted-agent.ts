@@ -1,4 +1,4 @@
-import type { AgentInfo, ContentPart, StopReason } from "@sessiond/shared";
+import { wordsOf, type AgentInfo, type ContentPart, type StopReason } from "@sessiond/shared";
 import { bindingDigest } from "../../packages/daemon/src/agents/agent.ts";
 import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn, Answer, Question } from "../../packages/daemon/src/agents/agent.ts";
 
@@ -45,6 +45,7 @@ export class ScriptedKind implements AgentKind {
   info(): AgentInfo {
     return {
       name: this.name,
+      kind: "built_in",
       default_model: this.defaultModel,
       models: null,
       modes: [],
@@ -120,7 +121,7 @@ export class ScriptedTurn implements AsyncIterable<AgentEvent> {
   }
 
   get text(): string {
-    return (this.parts ?? []).map((part) => part.text).join("\n");
+    return wordsOf(this.parts ?? []);
   }
 
   /** Resolves when the session has applied the event and comes for the next; never, if it does not come. */

@@ -11,6 +11,7 @@ const keys: Readonly<Record<AnswerKind, readonly [key: string, words: string]>> 
   allow_always: ["a", "always here"],
   reject_once: ["n", "no"],
   reject_always: ["N", "never"],
+  other: ["o", "as the agent offers it"],
 };
 
 export interface Offer {

@@ -1,4 +1,4 @@
-import type { Actor, SessionEvent, SessionState } from "@sessiond/client";
+import { wordsOf, type Actor, type ContentPart, type SessionEvent, type SessionState } from "@sessiond/client";
 import { left } from "./duration.ts";
 import { policyWords } from "./policies.ts";
 import { ruleWords, scopeWords } from "./rule-words.ts";
@@ -57,7 +57,7 @@ export class Surroundings {
         return this.#accepted(event);
       case "prompt_edited": {
         const prompt = this.#prompts.get(event.prompt_id);
-        if (prompt !== undefined) prompt.text = textOf(event.parts);
+        if (prompt !== undefined) prompt.text = wordsOf(event.parts);
         return said(`— a queued prompt was edited by ${this.#who(event.by)}`);
       }
       case "prompt_withdrawn":
@@ -166,14 +166,13 @@ export class Surroundings {
     return by.seat_id !== undefined && by.seat_id === this.#options.ownSeat() ? "you" : foreignLine(by.label);
   }
 
-  #promptOf({ parts, by }: { parts: readonly { text: string }[]; by: Actor }): PromptText {
+  #promptOf({ parts, by }: { parts: readonly ContentPart[]; by: Actor }): PromptText {
     const own = by.seat_id !== undefined && by.seat_id === this.#options.ownSeat();
-    return { text: textOf(parts), own, label: foreignLine(by.label) };
+    return { text: wordsOf(parts), own, label: foreignLine(by.label) };
   }
 }
 
 const said = (text: string): Said => ({ text, style: "dim" });
-const textOf = (parts: readonly { text: string }[]): string => parts.map((part) => part.text).join("\n");
 
 function settings({ title, starred, model, policy }: EventOf<"session_configured">): string {
   const parts = [

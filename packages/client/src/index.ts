@@ -31,6 +31,7 @@ export {
   readToken,
   SessiondError,
   version,
+  wordsOf,
   type Actor,
   type AgentInfo,
   type Approval,

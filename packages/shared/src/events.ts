@@ -47,7 +47,7 @@ export const eventTable = {
   agent_thought_chunk: event("agent_thought_chunk", { ...inTurn, message_id: z.string().min(1), content: text }, "A piece of the agent's reasoning, where the model shows it."),
   tool_call: event(
     "tool_call",
-    { ...inTurn, tool_call_id: z.string().min(1), message_id: z.string().min(1), tool: z.string().max(limits.title_chars_max), kind: s.toolKind, title: z.string().max(limits.title_chars_max), input: z.record(z.string(), z.unknown()), raw_input: z.string().optional(), locations: z.array(s.location).max(limits.locations_max).optional() },
+    { ...inTurn, tool_call_id: z.string().min(1), message_id: z.string().min(1), tool: z.string().max(limits.title_chars_max), kind: s.toolKind, title: z.string().max(limits.title_chars_max), input: z.record(z.string(), z.unknown()), raw_input: z.string().optional(), locations: z.array(s.location).max(limits.locations_max).optional(), diffs: s.diffs.optional() },
     "The agent wants a tool run; its status is pending. `raw_input`: the model's own text where it is not a JSON object.",
   ),
   tool_call_chunk: event("tool_call_chunk", { ...inTurn, tool_call_id: z.string().min(1), content: text }, "Output of a running tool, appended."),
@@ -56,6 +56,15 @@ export const eventTable = {
     { ...inTurn, tool_call_id: z.string().min(1), status: s.toolStatus.exclude(["pending"]), result: z.string().optional() },
     "The call's status. `result`, with a final status, is what the model is told; where chunks were sent it stands for them.",
   ),
+  tool_call_changed: event(
+    "tool_call_changed",
+    { ...inTurn, tool_call_id: z.string().min(1), title: z.string().max(limits.title_chars_max).optional(), kind: s.toolKind.optional(), input: z.record(z.string(), z.unknown()).optional(), locations: z.array(s.location).max(limits.locations_max).optional(), diffs: s.diffs.optional() },
+    "What is known of the call is otherwise now; what is not given stands. Its status is told by `tool_call_update`.",
+  ),
+  plan: event("plan", { ...inTurn, entries: z.array(s.planEntry).max(limits.plan_entries_max) }, "What the agent means to do, whole: it replaces the plan before."),
+  agent_facts: event("agent_facts", { facts: s.agentFactsTold }, "What the agent tells of itself: its title for the session, modes, options, commands, how full its context is. Comes also between turns."),
+  agent_conversation: event("agent_conversation", { conversation: z.string().min(1).max(limits.agent_text_chars_max), how: z.enum(["new", "resumed", "loaded"]) }, "The agent's process was started; its own name for the conversation. `new`: it knows nothing of what was said before."),
+  agent_update: event("agent_update", { ...inTurn, protocol: z.literal("acp"), update: z.record(z.string(), z.unknown()) }, "What the agent said in a form that this build does not know, as it was said."),
   approval_requested: event("approval_requested", { approval: s.approval }, "The agent asks whether a tool may run."),
   approval_resolved: event(
     "approval_resolved",
@@ -66,11 +75,11 @@ export const eventTable = {
   rule_forgotten: event("rule_forgotten", { rule_id: s.ruleId, by: s.actor }, "… and no longer is."),
   session_configured: event(
     "session_configured",
-    { title: z.string().nullable().optional(), starred: z.boolean().optional(), model: z.string().optional(), policy: s.policy.optional(), by: s.actor },
-    "What is given has this value from here on; a model from the next turn on.",
+    { title: z.string().nullable().optional(), starred: z.boolean().optional(), model: z.string().optional(), policy: s.policy.optional(), mode: z.string().optional(), options: s.optionValues.optional(), by: s.actor },
+    "What is given has this value from here on; a model from the next turn on. `mode` and `options` are the agent's own: where it refuses one, `agent_facts` tells what holds instead.",
   ),
   system_message: event("system_message", { text: z.string(), by: s.actor }, "A note for whoever reads the transcript; the model never gets it."),
-  notice: event("notice", { code: z.enum(["journal_cut"]), text: z.string() }, "Something a reader of the transcript should know."),
+  notice: event("notice", { code: z.enum(["journal_cut", "agent_lost_context", "agent_refused_setting", "agent_ended"]), text: z.string() }, "Something a reader of the transcript should know."),
 } as const satisfies Record<string, EventRow>;
 
 export type EventType = keyof typeof eventTable;

@@ -1,3 +1,4 @@
+export { wordsOf } from "./content.ts";
 export { deceptiveCharacters, escapeDeceptive, escapeInJson } from "./deceptive.ts";
 export { allowedEnv, envRefusal } from "./environment.ts";
 export * from "./errors.ts";

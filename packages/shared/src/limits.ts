@@ -13,6 +13,11 @@ export const limitTable = {
   // What one request may carry.
   request_bytes_max: { value: 1_048_576, unit: "bytes", why: "a WebSocket message is parsed whole; a megabyte holds the largest prompt four times" },
   prompt_bytes_max: { value: 262_144, unit: "bytes", why: "64k tokens of text; larger material belongs in a file that the agent reads" },
+  prompt_images_bytes_max: {
+    value: 524_288,
+    unit: "bytes",
+    why: "of the images of one prompt, in base64: a screen's picture as a JPEG; a request holds it beside the text",
+  },
   prompt_parts_max: { value: 32, unit: "count", why: "one editor selection each; more is a file" },
   label_chars_max: { value: 64, unit: "chars", why: "fits a status line" },
   reason_chars_max: { value: 2_000, unit: "chars", why: "a refusal's reason goes to the model; a paragraph is enough" },
@@ -152,6 +157,17 @@ export const limitTable = {
   files_touched_max: { value: 200, unit: "count", why: "part of every snapshot; the journal has them all" },
   rule_pattern_chars_max: { value: 4_096, unit: "chars", why: "a rule is part of every snapshot; a longer command is a script, and its answer is given once" },
   rules_max: { value: 128, unit: "count", why: "remembered answers of a session, and of a workdir: more is a policy, not memory" },
+  diff_chars_max: {
+    value: 262_144,
+    unit: "chars",
+    why: "a file before a change, and after; of a larger one the diff is left out, and the question says what it is",
+  },
+  plan_entries_max: { value: 64, unit: "count", why: "steps of a plan; part of every snapshot" },
+  agent_facts_max: { value: 128, unit: "count", why: "modes, options and commands that an agent tells of, each; part of every snapshot" },
+  agent_choices_max: { value: 256, unit: "count", why: "values of one option: a provider's models" },
+  agent_text_chars_max: { value: 1_024, unit: "chars", why: "a name, a description, a step of a plan: a line or two" },
+  agent_update_chars_max: { value: 65_536, unit: "chars", why: "an update that this build does not know is kept as it was said; a larger one is left out" },
+  approval_options_max: { value: 16, unit: "count", why: "answers that an agent offers; a person reads them all" },
   // Sessions, seats, tokens.
   rest_after_ms: { value: 14_400_000, unit: "ms", why: "four idle hours without a seat: it is put to rest, and the next call wakes it" },
   unused_delete_ms: { value: 3_600_000, unit: "ms", why: "a session that never had a turn is gone an hour after its last seat left" },

@@ -46,10 +46,11 @@ export const role = z.enum(["driver", "viewer"]);
 export const lifeState = z.enum(["live", "resting", "stopped"]);
 export const status = z.enum(["idle", "thinking", "tool_executing", "awaiting_approval", "error"]);
 export const stopReason = z.enum(["end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled", "failed", "interrupted"]);
-export const toolKind = z.enum(["read", "edit", "search", "execute", "other"]);
+/** ACP's. */
+export const toolKind = z.enum(["read", "edit", "delete", "move", "search", "execute", "think", "fetch", "switch_mode", "other"]);
 export const toolStatus = z.enum(["pending", "in_progress", "completed", "failed"]);
-/** ACP's four, and two scopes between once and always. */
-export const optionKind = z.enum(["allow_once", "allow_turn", "allow_session", "allow_always", "reject_once", "reject_always"]);
+/** ACP's four, two scopes between once and always, and `other`: what an agent offers and nobody here knows; it never counts as leave. */
+export const optionKind = z.enum(["allow_once", "allow_turn", "allow_session", "allow_always", "reject_once", "reject_always", "other"]);
 export const whenBusy = z.enum(["steer", "queue", "interrupt", "reject"]);
 export const became = z.enum(["started", "steering", "queued"]);
 
@@ -62,10 +63,32 @@ export const policy = z.discriminatedUnion("type", [
 /** In what the commands of a life run; `off`: as the account that owns the daemon, with all that it may do. */
 export const sandbox = z.enum(["off", "no_network", "network"]);
 
-/** A place in the workdir that a tool call concerns, as the agent names it. */
-export const location = z.strictObject({ path: z.string().max(limits.workdir_bytes_max) });
+/** A place in the workdir that a tool call concerns, as the agent names it. `line`: from 1. */
+export const location = z.strictObject({ path: z.string().max(limits.workdir_bytes_max), line: z.int().nonnegative().optional() });
 
-export const contentPart = z.discriminatedUnion("type", [z.strictObject({ type: z.literal("text"), text: z.string() })]);
+/** What a tool call changes, or has changed, in one file. `old_text`: null where there was none. */
+export const diff = z.strictObject({
+  path: z.string().max(limits.workdir_bytes_max),
+  old_text: z.string().max(limits.diff_chars_max).nullable(),
+  new_text: z.string().max(limits.diff_chars_max),
+});
+export const diffs = z.array(diff).max(limits.locations_max);
+
+const uri = z.string().min(1).max(limits.workdir_bytes_max);
+const mimeType = z
+  .string()
+  .regex(/^[\w.+-]+\/[\w.+-]+(;[ -~]*)?$/, "a media type like text/plain is expected")
+  .max(128);
+/**
+ * A part of a prompt. `image`: its bytes in base64. `resource`: a text that goes with the prompt, such as an editor's
+ * selection; `resource_link`: one that the agent may read for itself. `wordsOf` is what an agent that takes text alone is given.
+ */
+export const contentPart = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("text"), text: z.string() }),
+  z.strictObject({ type: z.literal("image"), mime_type: mimeType.startsWith("image/"), data: z.base64().min(1) }),
+  z.strictObject({ type: z.literal("resource"), uri, mime_type: mimeType.optional(), text: z.string() }),
+  z.strictObject({ type: z.literal("resource_link"), uri, name: z.string().min(1).max(limits.title_chars_max), mime_type: mimeType.optional() }),
+]);
 export const promptParts = z.array(contentPart).min(1).max(limits.prompt_parts_max);
 
 export const usage = z.strictObject({ input_tokens: z.int().nonnegative(), output_tokens: z.int().nonnegative() });
@@ -136,6 +159,55 @@ export const rule = z.strictObject({
   by: actor,
   at: millis,
 });
+
+/** One step of what the agent means to do. */
+export const planEntry = z.strictObject({
+  content: z.string().max(limits.agent_text_chars_max),
+  priority: z.enum(["high", "medium", "low"]),
+  status: z.enum(["pending", "in_progress", "completed"]),
+});
+
+const ofAgent = z.string().max(limits.agent_text_chars_max);
+const agentId = ofAgent.min(1);
+const named = { id: agentId, name: ofAgent, description: ofAgent.optional() };
+/** A way in which the agent works, such as asking before each change. */
+export const agentMode = z.strictObject(named);
+/** A setting of the agent's own. `category`: `model`, `mode`, `thought_level` or the agent's own word. */
+export const agentOption = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("select"),
+    ...named,
+    category: ofAgent.optional(),
+    value: ofAgent,
+    choices: z.array(z.strictObject({ ...named, group: ofAgent.optional() })).max(limits.agent_choices_max),
+  }),
+  z.strictObject({ type: z.literal("boolean"), ...named, category: ofAgent.optional(), value: z.boolean() }),
+]);
+/** What can be typed to the agent behind a slash. `hint`: what it wants behind its name. */
+export const agentCommand = z.strictObject({ name: agentId, description: ofAgent, hint: ofAgent.optional() });
+/** How much of its context the agent has used, in tokens, and what the session has cost so far. */
+export const agentUse = z.strictObject({
+  used: z.int().nonnegative(),
+  size: z.int().nonnegative(),
+  cost: z.strictObject({ amount: z.number().nonnegative(), currency: z.string().max(8) }).optional(),
+});
+/** What an agent tells of itself; each field stands until it is told again. */
+const facts = {
+  mode: agentId.nullable(),
+  modes: z.array(agentMode).max(limits.agent_facts_max),
+  options: z.array(agentOption).max(limits.agent_facts_max),
+  commands: z.array(agentCommand).max(limits.agent_facts_max),
+  use: agentUse.nullable(),
+};
+/** `conversation`: the agent's own name for it, by which it is taken up again. */
+export const agentFacts = z.strictObject({ conversation: agentId.nullable(), ...facts });
+export const agentFactsTold = z
+  .strictObject(facts)
+  .partial()
+  .extend({ title: z.string().max(limits.session_title_chars_max).optional() });
+export const optionValues = z.record(agentId, z.union([z.boolean(), ofAgent]));
+/** What people chose for the agent; it is held to it again after each of its starts. `title`: theirs is not replaced by the agent's. */
+export const chosen = z.strictObject({ title: z.boolean(), mode: agentId.nullable(), options: optionValues });
 
 /** A tool call that has not ended. */
 export const openCall = z.strictObject({
@@ -212,6 +284,10 @@ export const sessionState = z.strictObject({
   older_before: seq.nullable(),
   turns: z.int().nonnegative(),
   usage,
+  /** The agent's, for the running turn or the last one. */
+  plan: z.array(planEntry).max(limits.plan_entries_max),
+  agent_facts: agentFacts,
+  chosen,
 });
 
 export const sessionInfo = sessionState.omit({ messages: true, messages_chars: true, older_before: true, life_state: true }).extend({
@@ -288,6 +364,11 @@ export const agentInfo = z.strictObject({
   /** Null: any name that the provider knows. */
   models: z.array(z.string()).nullable(),
   modes: z.array(z.string()),
+  /** `built_in`; `acp`: a program that the daemon runs; `served`: a client that offers itself. */
+  kind: z.enum(["built_in", "acp", "served"]),
+  /** Of the program, where it is one. */
+  command: z.string().optional(),
+  /** Of an `acp` agent that has not run yet, `images` is a guess: true. */
   capabilities: z.strictObject({ park: z.boolean(), steer: z.boolean(), images: z.boolean() }),
   /** Why a prompt would be refused now, and what to do; null when it could run. */
   unavailable: z.string().nullable(),
@@ -295,6 +376,16 @@ export const agentInfo = z.strictObject({
 
 export type SessionId = z.infer<typeof sessionId>;
 export type ContentPart = z.infer<typeof contentPart>;
+export type PlanEntry = z.infer<typeof planEntry>;
+export type Diff = z.infer<typeof diff>;
+export type Location = z.infer<typeof location>;
+export type AgentMode = z.infer<typeof agentMode>;
+export type AgentOption = z.infer<typeof agentOption>;
+export type AgentCommand = z.infer<typeof agentCommand>;
+export type AgentFacts = z.infer<typeof agentFacts>;
+export type AgentFactsTold = z.infer<typeof agentFactsTold>;
+export type OptionValues = z.infer<typeof optionValues>;
+export type Chosen = z.infer<typeof chosen>;
 export type Seat = z.infer<typeof seat>;
 export type Role = z.infer<typeof role>;
 export type Actor = z.infer<typeof actor>;

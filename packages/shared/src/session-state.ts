@@ -1,6 +1,7 @@
+import { wordsOf } from "./content.ts";
 import { limits } from "./limits.ts";
 import type { EventOf, Frame, SessionEvent } from "./events.ts";
-import type { Approval, Message, SessionState, Status } from "./schemas.ts";
+import type { AgentFactsTold, AgentOption, Approval, Message, SessionState, Status } from "./schemas.ts";
 
 /**
  * The bounded state of a session, folded from its frames by daemon and clients alike.
@@ -39,8 +40,14 @@ export function emptyState(sessionId: string): SessionState {
     older_before: null,
     turns: 0,
     usage: { input_tokens: 0, output_tokens: 0 },
+    plan: [],
+    agent_facts: noFacts,
+    chosen: nothingChosen,
   };
 }
+
+const noFacts: SessionState["agent_facts"] = { conversation: null, mode: null, modes: [], options: [], commands: [], use: null };
+const nothingChosen: SessionState["chosen"] = { title: false, mode: null, options: {} };
 
 /**
  * @returns the state after the frame; an event type that this build does not know changes only `seq`
@@ -115,6 +122,9 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
         title: event.title ?? state.title,
         policy: event.policy ?? { type: "hold" },
         sandbox: event.sandbox ?? "off",
+        // Of the same agent: it is taken up where it was.
+        agent_facts: event.agent === state.agent ? state.agent_facts : noFacts,
+        chosen: { ...(event.agent === state.agent ? state.chosen : nothingChosen), title: state.chosen.title || event.title !== undefined },
       };
     case "session_stopped":
       return { ...state, life_state: "stopped", seats: [], driver_requests: [], turn: null, approvals: [], queue: [], calls: [] };
@@ -163,6 +173,7 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
         turn: { turn_id: event.turn_id, prompt_ids: event.prompt_ids, started_at: at, seq, model: state.model },
         turns: state.turns + 1,
         calls: [],
+        plan: [],
       };
     case "turn_ended":
       return endTurn(state, event, at, seq);
@@ -181,7 +192,7 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
           tool: event.tool,
           kind: event.kind,
           title: event.title,
-          input: JSON.stringify(event.input).length <= limits.tool_input_chars_max ? event.input : null,
+          input: shownInput(event.input),
           status: "pending",
           text: "",
         },
@@ -190,6 +201,14 @@ function fold(state: SessionState, event: SessionEvent, { at, seq }: Frame): Ses
       return changeMessage(state, event.tool_call_id, event.turn_id, (message) => withText(message, message.text + event.content.text));
     case "tool_call_update":
       return updateTool(state, event, at);
+    case "tool_call_changed":
+      return changeCall(state, event);
+    case "plan":
+      return { ...state, plan: event.entries };
+    case "agent_facts":
+      return learn(state, event.facts);
+    case "agent_conversation":
+      return { ...state, agent_facts: { ...state.agent_facts, conversation: event.conversation } };
     case "approval_requested":
       return { ...state, approvals: [...state.approvals, event.approval] };
     case "approval_resolved":
@@ -214,16 +233,57 @@ const without = (state: SessionState, seatId: string | null) => state.driver_req
 /** Another policy begins its clocks anew. */
 function configure(
   state: SessionState,
-  { title = state.title, starred = state.starred, model = state.model, policy }: EventOf<"session_configured">,
+  { title, starred = state.starred, model = state.model, policy, mode, options }: EventOf<"session_configured">,
 ): SessionState {
   const approvals = policy === undefined ? state.approvals : state.approvals.map(({ remaining_ms: _remaining, deadline: _deadline, ...approval }) => approval);
-  return { ...state, title, starred, model, policy: policy ?? state.policy, approvals };
+  return {
+    ...state,
+    title: title === undefined ? state.title : title,
+    starred,
+    model,
+    policy: policy ?? state.policy,
+    approvals,
+    chosen: {
+      // Where people take theirs away the agent may give one again.
+      title: title === undefined ? state.chosen.title : title !== null,
+      mode: mode ?? state.chosen.mode,
+      options: options === undefined ? state.chosen.options : { ...state.chosen.options, ...options },
+    },
+    agent_facts: {
+      ...state.agent_facts,
+      mode: mode ?? state.agent_facts.mode,
+      options: options === undefined ? state.agent_facts.options : state.agent_facts.options.map((option) => withValue(option, options[option.id])),
+    },
+  };
+}
+
+function withValue(option: AgentOption, value: string | boolean | undefined): AgentOption {
+  if (option.type === "boolean") return typeof value === "boolean" ? { ...option, value } : option;
+  return typeof value === "string" ? { ...option, value } : option;
+}
+
+/** The agent's word counts, also where something else was chosen: it may have refused that. */
+function learn(state: SessionState, told: AgentFactsTold): SessionState {
+  const { title, options = state.agent_facts.options, modes = state.agent_facts.modes } = told;
+  const { commands = state.agent_facts.commands, use = state.agent_facts.use } = told;
+  const { mode, options: wanted } = state.chosen;
+  const refused = (id: string, value: string | boolean): boolean => options.some((option) => option.id === id && option.value !== value);
+  return {
+    ...state,
+    title: title === undefined || state.chosen.title ? state.title : title,
+    agent_facts: { ...state.agent_facts, mode: told.mode === undefined ? state.agent_facts.mode : told.mode, modes, options, commands, use },
+    chosen: {
+      ...state.chosen,
+      mode: told.mode === undefined || told.mode === mode ? mode : null,
+      options: Object.fromEntries(Object.entries(wanted).filter(([id, value]) => !refused(id, value))),
+    },
+  };
 }
 
 function deliver(state: SessionState, event: EventOf<"prompt_delivered">, seq: number): SessionState {
   const prompt = state.queue.find((queued) => queued.prompt_id === event.prompt_id);
   if (prompt === undefined) return state;
-  const text = prompt.parts.map((part) => part.text).join("\n");
+  const text = wordsOf(prompt.parts);
   const queue = state.queue.filter((queued) => queued !== prompt);
   return addMessage({ ...state, queue }, { type: "user", id: prompt.prompt_id, seq, turn_id: event.turn_id, cut_chars: 0, text, by: prompt.by });
 }
@@ -278,6 +338,21 @@ function updateTool(state: SessionState, event: EventOf<"tool_call_update">, at:
     return result === undefined ? updated : withText({ ...updated, cut_chars: 0 }, result);
   });
 }
+
+/** Of a call that has ended, too: agents tell late where they were. */
+function changeCall(state: SessionState, { tool_call_id, turn_id, title, kind, input, locations }: EventOf<"tool_call_changed">): SessionState {
+  const given = { ...(title !== undefined && { title }), ...(kind !== undefined && { kind }) };
+  const calls = state.calls.map((call) => (call.tool_call_id === tool_call_id ? { ...call, ...given, ...(locations && { locations }) } : call));
+  const message = findTool(state, tool_call_id, turn_id);
+  if (message === undefined) return { ...state, calls };
+  const changed = { ...message, ...given, ...(input !== undefined && { input: shownInput(input) }) };
+  const messages = state.messages.map((each) => (each === message ? changed : each));
+  return trimmed({ ...state, calls, messages, messages_chars: state.messages_chars + sizeOf(changed) - sizeOf(message) });
+}
+
+/** A larger one is in the journal alone. */
+const shownInput = (input: Record<string, unknown>): Record<string, unknown> | null =>
+  JSON.stringify(input).length <= limits.tool_input_chars_max ? input : null;
 
 function touched(state: SessionState, call: SessionState["calls"][number], at: number): SessionState["files"] {
   const paths = call.locations.map(({ path }) => path);

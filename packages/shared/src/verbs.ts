@@ -198,10 +198,10 @@ export const verbs = {
     input: z.strictObject({ ...session, rule_id: s.ruleId }), output: done,
   },
   configure_session: {
-    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "model_unknown", "session_stopped", "session_faulted", "storage_failed"],
-    doc: "Title, star, model, policy: all of what is given, or nothing; answers with the values there are then.",
-    input: z.strictObject({ ...session, title: s.title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional() }),
-    output: z.strictObject({ seq: s.seq, title: z.string().nullable(), starred: z.boolean(), model: z.string(), policy: s.policy }),
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "model_unknown", "unsupported", "session_stopped", "session_faulted", "storage_failed"],
+    doc: "Title, star, model, policy, the agent's mode and options: all of what is given, or nothing; answers with the values there are then.",
+    input: z.strictObject({ ...session, title: s.title.nullable().optional(), starred: z.boolean().optional(), model: model.optional(), policy: s.policy.optional(), mode: s.noSecret(z.string().min(1).max(limits.agent_text_chars_max)).optional(), options: z.record(s.noSecret(z.string().min(1).max(limits.agent_text_chars_max)), z.union([z.boolean(), s.noSecret(z.string().max(limits.agent_text_chars_max))])).optional() }),
+    output: z.strictObject({ seq: s.seq, title: z.string().nullable(), starred: z.boolean(), model: z.string(), policy: s.policy, mode: z.string().nullable(), options: s.optionValues }),
   },
   add_system_message: {
     kind: "mutation", gate: "driver", scope: null, retry: "no", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "A note in the transcript: shown, never sent to the model.",

@@ -8,7 +8,7 @@ export const protocol = { min: 1, max: 1 } as const;
  * The form of the state directory. Raised with whatever an older daemon would misread: another form of a file, or an
  * event that changes what is decided. It then refuses to start there, and says why; see daemon/src/host/state-format.ts.
  */
-export const stateFormat = 2;
+export const stateFormat = 3;
 
 export interface ProtocolRange {
   readonly min: number;

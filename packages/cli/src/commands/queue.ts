@@ -1,3 +1,4 @@
+import { wordsOf } from "@sessiond/client";
 import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
 import type { DriverSeat, Host, QueuedPrompt } from "@sessiond/client";
@@ -81,5 +82,5 @@ const titleChars = 60;
 /** How it waits, since when, and how it begins. */
 export function promptWords({ parts, held, when_busy, at }: QueuedPrompt, now: number): string {
   const how = held ? "held" : when_busy === "steer" ? "steers" : when_busy === "interrupt" ? "next" : "waits";
-  return `${how.padEnd(6)}  ${spoken(Math.max(0, now - at)).padEnd(8)}  ${clip(foreignLine(parts.map((part) => part.text).join("\n")), titleChars)}`;
+  return `${how.padEnd(6)}  ${spoken(Math.max(0, now - at)).padEnd(8)}  ${clip(foreignLine(wordsOf(parts)), titleChars)}`;
 }

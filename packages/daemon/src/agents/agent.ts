@@ -1,5 +1,18 @@
 import { createHash } from "node:crypto";
-import type { AgentInfo, ContentPart, EventOf, RulePattern, Sandbox, SessionEvent, StopReason, Usage } from "@sessiond/shared";
+import type {
+  AgentInfo,
+  AgentOption,
+  ApprovalCause,
+  ApprovalOption,
+  Chosen,
+  ContentPart,
+  EventOf,
+  RulePattern,
+  Sandbox,
+  SessionEvent,
+  StopReason,
+  Usage,
+} from "@sessiond/shared";
 import type { Transcript } from "./transcript.ts";
 
 /**
@@ -11,11 +24,18 @@ type Unnumbered<T extends SessionEvent> = T extends { turn_id: string } ? Omit<T
 
 /** What an agent may say during a turn; the session adds the turn's id and applies it. */
 export type AgentEvent =
-  | Unnumbered<EventOf<"agent_message_chunk" | "agent_thought_chunk" | "tool_call" | "tool_call_chunk" | "tool_call_update">>
+  | Unnumbered<
+      EventOf<
+        "agent_message_chunk" | "agent_thought_chunk" | "tool_call" | "tool_call_chunk" | "tool_call_changed" | "tool_call_update" | "plan" | "agent_update"
+      >
+    >
   | { readonly type: "turn_end"; readonly stop_reason: StopReason; readonly error?: { code: string; message: string }; readonly usage?: Usage };
 
 /** One event, or chunks of text that came together: in a group they cost no step of the agent each. */
 export type AgentSays = AgentEvent | readonly Extract<AgentEvent, { type: "agent_message_chunk" | "agent_thought_chunk" }>[];
+
+/** What an agent may say at any time, and what stands beyond the turn. */
+export type AgentFact = EventOf<"agent_facts" | "agent_conversation" | "notice">;
 
 export interface Question {
   readonly toolCallId: string;
@@ -27,10 +47,17 @@ export interface Question {
   readonly digest: string;
   /** What an answer may be remembered for, exactly; null: it can only be given once. */
   readonly pattern: RulePattern | null;
+  /** The agent's own answers, in place of the daemon's. Their ids are minted for this question: an agent's own could name any gate. */
+  readonly options?: readonly ApprovalOption[];
 }
 
 /** `digest` is that of the question as it was shown; a tool compares it with the world just before it acts. */
-export type Answer = { readonly allowed: true; readonly digest: string } | { readonly allowed: false; readonly reason: string };
+export type Answer = ({ readonly allowed: true; readonly digest: string } | { readonly allowed: false; readonly reason: string }) & {
+  /** What was chosen, where somebody chose. */
+  readonly optionId?: string | undefined;
+  /** How the question ended. */
+  readonly cause?: ApprovalCause;
+};
 
 export interface AgentTurn {
   readonly turnId: string;
@@ -71,6 +98,10 @@ export interface Agent {
   prompt(parts: readonly ContentPart[], turn: AgentTurn): AsyncIterable<AgentSays>;
   /** Take up a parked turn from the transcript: its unfinished calls are still open. */
   resume(turn: AgentTurn): AsyncIterable<AgentSays>;
+  /** Why it cannot take these parts, or null; absent: it takes text, and of all else the words (`wordsOf`). */
+  refuses?(parts: readonly ContentPart[]): string | null;
+  /** Something else was chosen for it (`AgentContext.chosen`): follow when you can, and tell what holds then. */
+  chosenChanged?(): void;
   /** End all children; resolves when they are gone or the kill bound has passed. */
   close(): Promise<void>;
 }
@@ -86,6 +117,14 @@ export interface AgentContext {
   readonly sandbox: Sandbox;
   /** Everything said and done so far; ask once a turn, it grows while that runs. @throws SessiondError storage_failed */
   transcript(): Promise<Transcript>;
+  /** What people chose for it, as of now. */
+  chosen(): Chosen & { readonly model: string };
+  /** Its own name for the conversation, from `agent_conversation`; null when it never ran, or another agent did. */
+  conversation(): string | null;
+  /** Whether there is anything in the conversation that an agent could have forgotten: turns before this one. */
+  turnsBefore(): number;
+  /** Dropped while the session cannot write. */
+  tell(fact: AgentFact): void;
 }
 
 /** One agent that the daemon offers. */
@@ -93,8 +132,14 @@ export interface AgentKind {
   readonly name: string;
   /** The model to use when the caller names none; may be "" when nothing is configured. */
   readonly defaultModel: string;
-  /** False: `start_*` refuses with `model_unknown`. */
-  knowsModel(model: string): boolean;
+  /**
+   * False: `start_*` and `configure_session` refuse with `model_unknown`.
+   *
+   * @param told  the options that the session's agent told of; none where it has not run
+   */
+  knowsModel(model: string, told: readonly AgentOption[]): boolean;
+  /** The model is a setting of a running agent: another one is chosen by `chosenChanged`, not by another agent. */
+  readonly modelIsSetting?: true;
   /** What `list_agents` tells. */
   info(): AgentInfo;
   /** Null when its commands can be run in a sandbox here; else what is missing and how to get it. Absent: it has none. */

@@ -1,4 +1,4 @@
-import type { ContentPart, EventOf, SessionEvent, ToolStatus } from "@sessiond/shared";
+import { wordsOf, type ContentPart, type EventOf, type SessionEvent, type ToolStatus } from "@sessiond/shared";
 
 /**
  * The conversation as an agent needs it, folded from a session's events: whole, in order,
@@ -43,7 +43,7 @@ export class Transcript {
         this.#waiting.delete(event.prompt_id);
         if (parts === undefined) return;
         this.entries.push({ type: "user", promptId: event.prompt_id, turnId: event.turn_id, parts });
-        for (const part of parts) this.chars += part.text.length;
+        this.chars += wordsOf(parts).length;
         return;
       }
       case "agent_message_chunk":

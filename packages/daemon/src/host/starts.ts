@@ -4,6 +4,7 @@ import {
   isSessiondError,
   limits,
   SessiondError,
+  type AgentOption,
   type KeyId,
   type Sandbox,
   type SessionId,
@@ -104,12 +105,12 @@ export class Starts {
   }
 
   /** @throws SessiondError model_unknown; unsupported when its commands cannot have the sandbox that was asked for: they never run without */
-  async #choose(options: LifeOptions): Promise<Chosen> {
+  async #choose(options: LifeOptions, told: readonly AgentOption[] = []): Promise<Chosen> {
     const agent = options.agent ?? this.#host.options.defaultAgent;
     const kind = this.#host.options.kinds.get(agent);
     if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
     const model = options.model ?? kind.defaultModel;
-    if (!kind.knowsModel(model)) throw new SessiondError("model_unknown", { model });
+    if (!kind.knowsModel(model, told)) throw new SessiondError("model_unknown", { model });
     const { title, policy, sandbox = this.#host.options.defaultSandbox } = options;
     if (sandbox !== "off") {
       const missing = kind.whyNoSandbox === undefined ? `the agent ${agent} has no sandbox for its commands` : await kind.whyNoSandbox();

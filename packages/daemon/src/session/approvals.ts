@@ -140,7 +140,7 @@ export class Approvals {
     this.#early.clear();
     for (const approval of this.#host.state().approvals) {
       this.#host.apply({ type: "approval_resolved", approval_id: approval.approval_id, cause });
-      this.#settle(approval.approval_id, { allowed: false, reason: refusals[cause] });
+      this.#settle(approval.approval_id, { allowed: false, reason: refusals[cause], cause });
     }
   }
 
@@ -183,7 +183,11 @@ export class Approvals {
       by,
       ...(reason !== undefined && { reason }),
     });
-    this.#end(approval, allows(option.kind) ? { allowed: true, digest: approval.digest } : { allowed: false, reason: reason ?? "The user refused." });
+    const chosen = { optionId, cause: "answer" } as const;
+    this.#end(approval, {
+      ...chosen,
+      ...(allows(option.kind) ? { allowed: true, digest: approval.digest } : { allowed: false, reason: reason ?? "The user refused." }),
+    });
     return seq;
   }
 
@@ -201,10 +205,10 @@ export class Approvals {
 
   #expire(approval: Approval): void {
     this.#host.apply({ type: "approval_resolved", approval_id: approval.approval_id, cause: "deadline" });
-    this.#end(approval, { allowed: false, reason: refusals.deadline });
+    this.#end(approval, { allowed: false, reason: refusals.deadline, cause: "deadline" });
   }
 
-  #raise(turnId: string, { toolCallId, tool, input, preview: raw, digest, pattern }: Question): string {
+  #raise(turnId: string, { toolCallId, tool, input, preview: raw, digest, pattern, options }: Question): string {
     const preview = escapeDeceptive(raw);
     if (preview.length > limits.preview_chars_max)
       throw new SessiondError("limit_reached", { limit: "preview_chars_max", value: limits.preview_chars_max, unit: "characters" });
@@ -218,7 +222,7 @@ export class Approvals {
         tool,
         input,
         preview,
-        options: optionsFor(tool, pattern, this.#host.state().workdir),
+        options: options === undefined ? optionsFor(tool, pattern, this.#host.state().workdir) : [...options],
         ...(pattern !== null && { pattern }),
         digest,
         asked_at: this.#host.clock.now(),

@@ -22,7 +22,10 @@ export interface PromptRequest {
 
 export const partsDigest = (parts: readonly ContentPart[]): string => createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 
-const bytesOf = (parts: readonly ContentPart[]): number => parts.reduce((sum, part) => sum + Buffer.byteLength(part.text), 0);
+const imageBytes = (parts: readonly ContentPart[]): number => parts.reduce((sum, part) => sum + (part.type === "image" ? part.data.length : 0), 0);
+const textBytes = (parts: readonly ContentPart[]): number =>
+  parts.reduce((sum, part) => sum + ("text" in part ? Buffer.byteLength(part.text) : 0) + ("uri" in part ? Buffer.byteLength(part.uri) : 0), 0);
+const bytesOf = (parts: readonly ContentPart[]): number => imageBytes(parts) + textBytes(parts);
 
 /** The next prompt to run, of those not held: who ended a turn for it comes first, then what was meant for the turn that has ended. */
 export function nextPrompt(state: SessionState): QueuedPrompt | undefined {
@@ -80,9 +83,9 @@ export function mayBecome(state: SessionState, prompt: QueuedPrompt, { parts, li
 }
 
 function mustBeSmall(parts: readonly ContentPart[], limits: Limits): void {
-  const got = bytesOf(parts);
-  if (got > limits.prompt_bytes_max)
-    throw new SessiondError("limit_reached", { limit: "prompt_bytes_max", value: limits.prompt_bytes_max, unit: "bytes", got });
+  const sizes = { prompt_bytes_max: textBytes(parts), prompt_images_bytes_max: imageBytes(parts) } as const;
+  for (const limit of ["prompt_bytes_max", "prompt_images_bytes_max"] as const)
+    if (sizes[limit] > limits[limit]) throw new SessiondError("limit_reached", { limit, value: limits[limit], unit: "bytes", got: sizes[limit] });
 }
 
 function mustFit({ queue }: SessionState, parts: readonly ContentPart[], { limits, insteadOf }: { limits: Limits; insteadOf?: QueuedPrompt }): void {

@@ -1,4 +1,5 @@
 import { SessiondError, type Actor, type ContentPart, type Limits, type SessionEvent, type VerbOutput } from "@sessiond/shared";
+import type { Agent } from "../agents/agent.ts";
 import type { Approvals } from "./approvals.ts";
 import { mayBecome, partsDigest, place, repeated, type PromptRequest } from "./prompts.ts";
 import type { SessionLog } from "./session-log.ts";
@@ -21,6 +22,12 @@ export interface QueueHost {
   mustBegin(): void;
 }
 
+/** @throws SessiondError unsupported */
+function mustTake(agent: Agent, parts: readonly ContentPart[]): void {
+  const reason = agent.refuses?.(parts) ?? null;
+  if (reason !== null) throw new SessiondError("unsupported", { reason });
+}
+
 export class Queue {
   readonly #host: QueueHost;
 
@@ -40,6 +47,7 @@ export class Queue {
     }
     this.#host.mustBegin();
     const agent = turns.ready();
+    mustTake(agent, request.parts);
     const became = place(this.#state, request, { limits, steers: agent.capabilities.steer });
     const unavailable = agent.unavailable();
     if (unavailable !== null) throw new SessiondError("agent_unavailable", { reason: unavailable });
@@ -56,6 +64,7 @@ export class Queue {
   async edit(promptId: string, parts: readonly ContentPart[], by: Actor): Promise<number> {
     const prompt = this.#waiting(promptId);
     mayBecome(this.#state, prompt, { parts, limits: this.#host.limits });
+    mustTake(this.#host.turns.ready(), parts);
     // A repeat.
     if (partsDigest(prompt.parts) === partsDigest(parts)) return this.#durable(this.#state.seq);
     return this.#durable(this.#host.apply({ type: "prompt_edited", prompt_id: promptId, parts: [...parts], by }));

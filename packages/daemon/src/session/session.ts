@@ -190,11 +190,12 @@ export class Session {
     return this.#durable(this.state.seq);
   }
 
-  /** @throws SessiondError model_unknown; nothing is changed then */
+  /** @throws SessiondError model_unknown, unsupported; nothing is changed then */
   async configure(given: Settings, by: Actor): Promise<VerbOutput<"configure_session">> {
     this.#mustLive();
     const settled = judged(given, this.state, this.#options.kinds.get(this.state.agent));
     const seq = settled === null ? this.state.seq : this.apply({ type: "session_configured", ...settled, by });
+    if (settled !== null) this.#turns.chosenChanged();
     const settings = settingsOf(this.state);
     return { seq: await this.#durable(seq), ...settings };
   }

@@ -66,10 +66,25 @@ export class Turns {
     const kind = this.#host.kinds.get(this.#state.agent);
     if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.#state.agent}` });
     const { workdir, sandbox } = this.#state;
-    if (this.#agent !== null && this.#model !== model) this.#letGo(this.#agent);
+    if (this.#agent !== null && this.#model !== model && kind.modelIsSetting !== true) this.#letGo(this.#agent);
     this.#model = model;
-    this.#agent ??= kind.create({ sessionId: this.#host.id, workdir, model, env: this.#host.env(), sandbox, transcript: () => this.#host.log.transcript() });
+    this.#agent ??= kind.create({
+      sessionId: this.#host.id,
+      workdir,
+      model,
+      env: this.#host.env(),
+      sandbox,
+      transcript: () => this.#host.log.transcript(),
+      chosen: () => ({ ...this.#state.chosen, model: this.#state.model }),
+      conversation: () => this.#state.agent_facts.conversation,
+      turnsBefore: () => this.#state.turns - (this.#state.turn === null ? 0 : 1),
+      tell: (fact) => void (this.#host.writable() && this.#host.apply(fact)),
+    });
     return this.#agent;
+  }
+
+  chosenChanged(): void {
+    this.#agent?.chosenChanged?.();
   }
 
   /** Begin the turn of a queued prompt, the next that is not held unless named. */

@@ -1,4 +1,4 @@
-import type { Limits } from "@sessiond/shared";
+import type { ContentPart, Limits } from "@sessiond/shared";
 import { joinedSignal } from "../../joined-signal.ts";
 import type { Agent, AgentContext, AgentSays, AgentKind, AgentTurn } from "../agent.ts";
 import type { MarkedChild } from "../children.ts";
@@ -80,6 +80,7 @@ export function openaiKind(options: OpenaiOptions): AgentKind {
     knowsModel: (model) => model === "" || /^[^\s\p{C}]{1,128}$/u.test(model),
     info: () => ({
       name: "openai",
+      kind: "built_in",
       default_model: defaultModel,
       models: null,
       modes: [],
@@ -133,6 +134,10 @@ class OpenaiAgent implements Agent {
 
   unavailable(): string | null {
     return whyUnavailable(this.#context.model, this.#options);
+  }
+
+  refuses(parts: readonly ContentPart[]): string | null {
+    return parts.some((part) => part.type === "image") ? "the built-in agent takes no images; name the file in the prompt" : null;
   }
 
   prompt(_parts: unknown, turn: AgentTurn): AsyncIterable<AgentSays> {

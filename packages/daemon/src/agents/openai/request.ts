@@ -1,3 +1,4 @@
+import { wordsOf } from "@sessiond/shared";
 import type OpenAI from "openai";
 import type { Transcript, TranscriptEntry } from "../transcript.ts";
 import type { ModelRequest } from "./model.ts";
@@ -31,7 +32,7 @@ const tools: OpenAI.ChatCompletionFunctionTool[] = toolbox.map((tool) => ({
 }));
 
 function messagesOf(entry: TranscriptEntry): OpenAI.ChatCompletionMessageParam[] {
-  if (entry.type === "user") return [{ role: "user", content: entry.parts.map((part) => part.text).join("\n") }];
+  if (entry.type === "user") return [{ role: "user", content: wordsOf(entry.parts) }];
   if (entry.calls.length === 0) return entry.text === "" ? [] : [{ role: "assistant", content: entry.text }];
   const asked: OpenAI.ChatCompletionMessageParam = {
     role: "assistant",
