@@ -17,7 +17,12 @@ export interface AgentSettings {
 
 const noNul = z.string().refine((text) => !text.includes("\0"), "a NUL character does not belong here");
 const place = (what: string) =>
-  noNul.min(1).refine((path) => isAbsolute(path) || path.startsWith("~/") || (what === "name" && !path.includes("/")), `an absolute path${what === "name" ? ", or a name without a slash," : ""} is expected`);
+  noNul
+    .min(1)
+    .refine(
+      (path) => isAbsolute(path) || path.startsWith("~/") || (what === "name" && !path.includes("/")),
+      `an absolute path${what === "name" ? ", or a name without a slash," : ""} is expected`,
+    );
 
 const agent = z.strictObject({
   name: z

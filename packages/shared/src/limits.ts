@@ -283,7 +283,11 @@ export const limitTable = {
   },
   agent_load_wait_ms: { value: 120_000, unit: "ms", why: "an agent that takes a conversation up says all of it again" },
   agent_setting_wait_ms: { value: 20_000, unit: "ms", why: "an agent that is told a mode, an option or a model; some ask their provider" },
-  agent_close_wait_ms: { value: 1_000, unit: "ms", why: "an agent is told to close the conversation, and then that nobody listens: as long each, then it is ended" },
+  agent_close_wait_ms: {
+    value: 1_000,
+    unit: "ms",
+    why: "an agent is told to close the conversation, and then that nobody listens: as long each, then it is ended",
+  },
   agent_exit_wait_ms: { value: 1_000, unit: "ms", why: "from the end of an agent's output to that of its process, whose exit code is told" },
   agent_said_chars_max: { value: 65_536, unit: "chars", why: "text of an agent that its session has not taken: beyond it the agent is not read" },
   agent_calls_remembered: { value: 1_024, unit: "count", why: "tool calls of a turn whose updates are known as such; a long turn has hundreds" },

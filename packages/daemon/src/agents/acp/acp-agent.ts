@@ -10,6 +10,7 @@ import { whyRefused } from "./parts.ts";
 import { Program } from "./program.ts";
 import { Settings } from "./settings.ts";
 import { TurnFailure } from "./start-failure.ts";
+import { unlessAborted } from "./when-aborted.ts";
 import type { StderrFile } from "./stderr-file.ts";
 
 /**
@@ -41,6 +42,8 @@ export class AcpAgent implements Agent {
   /** Also while it is on its way to a conversation. */
   #program: Program | null = null;
   #closed = false;
+  /** A prompt has come, and the agent has not got it yet. */
+  #preparing = false;
 
   constructor(context: AgentContext, options: AcpAgentOptions) {
     this.#context = context;
@@ -57,24 +60,26 @@ export class AcpAgent implements Agent {
   }
 
   chosenChanged(): void {
-    if (this.#live !== null && !this.#live.program.over) void this.#live.settings.apply();
+    if (this.#live !== null && !this.#live.program.over) this.#live.settings.apply().catch((error: unknown) => this.#options.report(error));
   }
 
   async *prompt(parts: readonly ContentPart[], turn: AgentTurn): AsyncGenerator<AgentSays> {
     const { name } = this.#options.entry;
-    let live: Live | null = null;
+    this.#preparing = true;
     try {
-      live = await this.#ready(turn.signal);
+      const live = await this.#ready(turn.signal);
       const refused = whyRefused(parts, live.takes, name);
       if (refused !== null) throw new TurnFailure("unsupported", `Not supported: ${refused}.`);
-      const wrongModel = await live.settings.apply();
+      const wrongModel = await unlessAborted(turn.signal, live.settings.apply());
       if (turn.signal.aborted) return;
-      if (live.program.over) throw await this.#hasEnded(live.program);
       if (wrongModel !== null) throw new TurnFailure("model_unknown", `The model cannot be had: ${wrongModel}.`);
+      this.#preparing = false;
       yield* live.conversation.prompt(live.program.peer, { id: live.id, parts, takes: live.takes }, turn);
     } catch (error) {
       if (turn.signal.aborted) return;
-      yield failed(await this.#wordsOf(error, live?.program ?? this.#program));
+      yield failed(await this.#wordsOf(error));
+    } finally {
+      this.#preparing = false;
     }
   }
 
@@ -108,6 +113,7 @@ export class AcpAgent implements Agent {
       limits,
       log,
       report,
+      onEnd: (words) => this.#ended(program, conversation, words),
       onRequest: (method, params, request) => conversation.requested(method, params, request),
       onNotification: (method, params) => conversation.notified(method, params),
     });
@@ -120,11 +126,14 @@ export class AcpAgent implements Agent {
         return this.#begun(opened, program, conversation);
       });
     } catch (error) {
-      if (error instanceof TurnFailure) log.note("failed", error.message);
+      const why = isAcpError(error, acpErrors.connection_closed)
+        ? new TurnFailure("agent_unavailable", `The agent ${entry.name} ended while it was started (${await program.peer.closed}).`)
+        : error;
+      if (why instanceof TurnFailure) log.note("failed", why.message);
       // A login that was missing is looked for anew by the next one.
       const ending = program.end();
       if (signal.aborted) await ending;
-      throw error;
+      throw why;
     }
   }
 
@@ -139,31 +148,32 @@ export class AcpAgent implements Agent {
     const settings = new Settings({ peer: program.peer, id: opened.id, name: entry.name, context, facts: conversation.facts, limits, hide });
     const live: Live = { ...opened, program, conversation, settings };
     this.#live = live;
-    void program.ended.then((words) => this.#ended(live, words));
     // Before anything is told of it: what it has by itself would take back what people chose.
     await settings.apply();
     return live;
   }
 
-  #ended(live: Live, words: string): void {
-    if (this.#live === live) this.#live = null;
-    if (this.#closed || live.conversation.busy) return;
-    this.#context.tell({ type: "notice", code: "agent_ended", text: `The agent ${this.#options.entry.name} ended by itself (${words}). The next prompt starts it again.` });
+  /** In a turn, its end tells of it. */
+  #ended(program: Program, conversation: Conversation, words: string): void {
+    if (this.#live?.program === program) this.#live = null;
+    if (this.#closed || this.#preparing || conversation.busy) return;
+    this.#context.tell({
+      type: "notice",
+      code: "agent_ended",
+      text: `The agent ${this.#options.entry.name} ended by itself (${words}). The next prompt starts it again.`,
+    });
   }
 
-  async #wordsOf(error: unknown, program: Program | null): Promise<TurnFailure> {
+  async #wordsOf(error: unknown): Promise<TurnFailure> {
     if (error instanceof TurnFailure) return error;
     if (isAcpError(error, acpErrors.auth_required)) {
       // What it knows of who it is it has looked for at its start.
-      void program?.end();
+      void this.#program?.end();
       return loginNeeded(error, { ...this.#options, can: null });
     }
-    if (isAcpError(error) && program !== null) return this.#hasEnded(program);
-    throw error;
-  }
-
-  async #hasEnded(program: Program): Promise<TurnFailure> {
-    return new TurnFailure("agent_ended", `The agent ${this.#options.entry.name} ended by itself (${await program.ended}).`);
+    if (!isAcpError(error) || this.#program === null) throw error;
+    const [{ name }, words] = [this.#options.entry, await this.#program.peer.closed];
+    return new TurnFailure("agent_ended", `The agent ${name} ended by itself (${words}).`);
   }
 }
 

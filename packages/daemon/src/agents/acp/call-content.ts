@@ -5,7 +5,9 @@ import type { ReadContentBlock, ReadToolContent } from "@sessiond/shared/acp";
 
 /** Texts, one below the other; null where there is none. */
 export function textOf(content: readonly ReadToolContent[]): string | null {
-  const texts = content.flatMap((each) => (each.type === "content" ? [wordsOfBlock(each.content)] : each.type === "unknown" ? [wordsOfUnknown(each.unknown)] : []));
+  const texts = content.flatMap((each) =>
+    each.type === "content" ? [wordsOfBlock(each.content)] : each.type === "unknown" ? [wordsOfUnknown(each.unknown)] : [],
+  );
   return texts.length === 0 ? null : texts.join("\n");
 }
 

@@ -23,6 +23,7 @@ import { cancelled, offered, outcomeOf } from "./permission.ts";
 import { Said } from "./said.ts";
 import { wordsOfError } from "./start-failure.ts";
 import { TurnEvents, type Update } from "./turn-events.ts";
+import { unlessAborted } from "./when-aborted.ts";
 
 /**
  * What is said with an agent, once it is there: one prompt at a time, what it tells meanwhile, and its
@@ -67,7 +68,11 @@ export class Conversation {
    *
    * @yields what the agent says; the end last, unless the turn was aborted
    */
-  async *prompt(peer: JsonRpcPeer, { id, parts, takes }: { id: string; parts: readonly ContentPart[]; takes: Takes }, turn: AgentTurn): AsyncGenerator<AgentSays> {
+  async *prompt(
+    peer: JsonRpcPeer,
+    { id, parts, takes }: { id: string; parts: readonly ContentPart[]; takes: Takes },
+    turn: AgentTurn,
+  ): AsyncGenerator<AgentSays> {
     const said = new Said();
     const running: Running = { turn, said, events: new TurnEvents(turn.turnId, this.#host.limits), open: new Set() };
     const drop = (): void => said.drop();
@@ -82,6 +87,8 @@ export class Conversation {
       this.#running = null;
       said.end();
     });
+    // It is asked for when all that was said before it is taken.
+    end.catch(() => undefined);
     try {
       yield* said;
     } finally {
@@ -111,7 +118,9 @@ export class Conversation {
 
   #reason(told: string): Pick<TurnEnd, "stop_reason" | "error"> {
     const stop_reason = acpStopReasons.find((known) => known === told) satisfies StopReason | undefined;
-    return stop_reason === undefined ? this.#failed(`The agent ${this.#host.name} ended the turn for a reason that is not known here: ${this.#host.hide(told).slice(0, 64)}`) : { stop_reason };
+    return stop_reason === undefined
+      ? this.#failed(`The agent ${this.#host.name} ended the turn for a reason that is not known here: ${this.#host.hide(told).slice(0, 64)}`)
+      : { stop_reason };
   }
 
   #failed(message: string): TurnEnd {
@@ -162,7 +171,7 @@ export class Conversation {
     // First what it is about, so that the question is about something.
     await (shown ?? said.taken());
     if (question === null || turn.signal.aborted) return cancelled;
-    const answer = await Promise.race([turn.ask(question.question), aborted(turn.signal)]);
+    const answer = await unlessAborted(turn.signal, turn.ask(question.question));
     if (answer === null) return cancelled;
     if (answer.cause === undefined && !answer.allowed && !turn.signal.aborted) void put(said, this.#unasked(question.question.toolCallId, answer));
     return outcomeOf(answer, question, turn.signal.aborted);
@@ -199,14 +208,7 @@ export class Conversation {
 
 /** The last of them is applied after all others. */
 function put(said: Said, events: readonly AgentEvent[]): void | Promise<void> {
-  let room: void | Promise<void>;
+  let room: void | Promise<void> = undefined;
   for (const event of events) room = said.put(event);
   return room;
 }
-
-/** Null when the signal aborts; never else. */
-const aborted = (signal: AbortSignal): Promise<null> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve(null);
-    signal.addEventListener("abort", () => resolve(null), { once: true });
-  });

@@ -76,7 +76,8 @@ async function introduced(peer: JsonRpcPeer, opening: Opening): Promise<ReadInit
   };
   const answer = await asked(peer, "initialize", params, { ...opening, can: null, waitMs: opening.limits.agent_start_wait_ms });
   const can = await understood(() => mustReadAcp(initializeResponse, answer), opening);
-  if (can.protocolVersion !== acpVersion) throw unavailable(opening, `it speaks version ${can.protocolVersion} of the protocol, and sessiond ${acpVersion}; update the older one`);
+  if (can.protocolVersion !== acpVersion)
+    throw unavailable(opening, `it speaks version ${can.protocolVersion} of the protocol, and sessiond ${acpVersion}; update the older one`);
   return can;
 }
 
@@ -88,7 +89,11 @@ async function takenUp(
   const { workdir, conversation, limits, how, hide } = opening;
   const params: AcpLoadSessionRequest = { sessionId: conversation, cwd: workdir, mcpServers: [] };
   try {
-    const answer = await asked(peer, how === "resumed" ? "session/resume" : "session/load", params, { ...opening, waitMs: limits.agent_load_wait_ms, mayRefuse: true });
+    const answer = await asked(peer, how === "resumed" ? "session/resume" : "session/load", params, {
+      ...opening,
+      waitMs: limits.agent_load_wait_ms,
+      mayRefuse: true,
+    });
     return mustReadAcp(how === "resumed" ? resumeSessionResponse : loadSessionResponse, answer);
   } catch (error) {
     if (!isAcpError(error) || isGone(error)) throw error;
@@ -126,15 +131,22 @@ async function understood<T>(read: () => T, opening: Opening): Promise<T> {
 /** The process has gone, or nobody waits any more. */
 const isGone = (error: unknown): boolean => isAcpError(error, acpErrors.connection_closed) || isAcpError(error, acpErrors.request_cancelled);
 
-const unavailable = ({ entry }: Pick<Opening, "entry">, why: string): TurnFailure => new TurnFailure("agent_unavailable", `The agent ${entry.name} cannot run: ${why}.`);
+const unavailable = ({ entry }: Pick<Opening, "entry">, why: string): TurnFailure =>
+  new TurnFailure("agent_unavailable", `The agent ${entry.name} cannot run: ${why}.`);
 
 /** In the agent's own words, and what to do: sessiond logs in nowhere. */
-export function loginNeeded(error: unknown, { entry, hide, can }: Pick<Opening, "entry" | "hide"> & { readonly can: Pick<ReadInitializeResponse, "authMethods"> | null }): TurnFailure {
+export function loginNeeded(
+  error: unknown,
+  { entry, hide, can }: Pick<Opening, "entry" | "hide"> & { readonly can: Pick<ReadInitializeResponse, "authMethods"> | null },
+): TurnFailure {
   const ways = (can?.authMethods ?? []).slice(0, 8).map(({ name, description }) => quoted(description === undefined ? name : `${name} (${description})`, hide));
   const offers = ways.length === 0 ? "" : ` It offers: ${ways.join("; ")}.`;
   const todo = entry.login === undefined ? `log in once with the agent's own program, in a terminal` : `${entry.login}, once and in a terminal`;
   const keys = "or give it its key under [agents.env] in config.toml";
-  return new TurnFailure("agent_unavailable", `The agent ${entry.name} wants to know who you are: ${wordsOfError(error, hide)}.${offers} To go on, ${todo}, ${keys}; then send the prompt again.`);
+  return new TurnFailure(
+    "agent_unavailable",
+    `The agent ${entry.name} wants to know who you are: ${wordsOfError(error, hide)}.${offers} To go on, ${todo}, ${keys}; then send the prompt again.`,
+  );
 }
 
 /** What is not told is not there: an agent may have been updated since. */

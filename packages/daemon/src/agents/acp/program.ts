@@ -11,25 +11,28 @@ import type { StderrFile } from "./stderr-file.ts";
 export interface ProgramOptions extends Pick<PeerOptions, "onRequest" | "onNotification" | "report"> {
   readonly limits: Limits;
   readonly log: StderrFile;
+  /** It has ended without being told to; whoever waits for it is told after this. */
+  readonly onEnd: (words: string) => void;
 }
 
 export class Program {
   readonly peer: JsonRpcPeer;
-  /** How it ended, in words; never rejects. */
-  readonly ended: Promise<string>;
   readonly log: StderrFile;
   readonly #child: TalkingChild;
+  readonly #onEnd: (words: string) => void;
+  readonly #ended: Promise<void>;
   readonly #limits: Limits;
   #over = false;
   #ending: Promise<void> | null = null;
 
-  constructor(child: TalkingChild, { limits, log, ...handlers }: ProgramOptions) {
+  constructor(child: TalkingChild, { limits, log, onEnd, ...handlers }: ProgramOptions) {
     this.#child = child;
     this.#limits = limits;
     this.log = log;
+    this.#onEnd = onEnd;
     this.peer = new JsonRpcPeer({ ...handlers, limits, write: (text) => this.#write(text) });
     log.drain(child.stderr);
-    this.ended = this.#read();
+    this.#ended = this.#read();
     // Also when what is wrong is the connection alone: nobody talks with it any more.
     void this.peer.closed.then(() => this.end());
     void child.exited.then(() => this.#leftBehind());
@@ -58,11 +61,11 @@ export class Program {
     // What has left its group and its mark may hold the pipe still.
     this.#child.stdout.destroy();
     this.#child.stderr.destroy();
-    await this.ended;
+    await this.#ended;
     this.log.close();
   }
 
-  async #read(): Promise<string> {
+  async #read(): Promise<void> {
     try {
       for await (const bytes of this.#child.stdout) {
         this.peer.receive(bytes as Uint8Array);
@@ -76,9 +79,11 @@ export class Program {
     // Its last words are in another pipe.
     if (exit !== undefined) await this.#within(this.#limits.agent_exit_wait_ms, this.#child.closed);
     const words = wordsOf(exit, this.log.last);
-    if (this.#ending === null) this.log.note("ended", words);
+    if (this.#ending === null) {
+      this.log.note("ended", words);
+      this.#onEnd(words);
+    }
     this.peer.end(words);
-    return words;
   }
 
   /** It has ended; what it started has not, and may hold its output. What it said last is read all the same. */

@@ -1,6 +1,14 @@
 import type { AgentContext } from "../agent.ts";
 import type { AgentOption, Limits } from "@sessiond/shared";
-import { readAcp, setConfigOptionResponse, type AcpSetConfigOptionRequest, type AcpSetModeRequest, type JsonRpcPeer } from "@sessiond/shared/acp";
+import {
+  acpErrors,
+  isAcpError,
+  readAcp,
+  setConfigOptionResponse,
+  type AcpSetConfigOptionRequest,
+  type AcpSetModeRequest,
+  type JsonRpcPeer,
+} from "@sessiond/shared/acp";
 import { optionsOf, type Facts } from "./facts.ts";
 import type { Hide } from "./hidden-secrets.ts";
 import { quoted, wordsOfError } from "./start-failure.ts";
@@ -22,7 +30,10 @@ export interface SettingsHost {
 }
 
 /** One thing to be told. `key`: told once, whatever comes of it. */
-type Difference = { readonly key: string; readonly what: string } & ({ readonly mode: string } | { readonly option: AgentOption; readonly value: string | boolean });
+type Difference = { readonly key: string; readonly what: string } & (
+  | { readonly mode: string }
+  | { readonly option: AgentOption; readonly value: string | boolean }
+);
 
 export class Settings {
   readonly #host: SettingsHost;
@@ -37,7 +48,7 @@ export class Settings {
   /** One at a time. @returns why the chosen model is not the one that answers; null when it is, or none was chosen */
   apply(): Promise<string | null> {
     const next = this.#work.then(() => this.#host.facts.held(() => this.#apply()));
-    this.#work = next;
+    this.#work = next.catch(() => undefined);
     return next;
   }
 
@@ -50,7 +61,11 @@ export class Settings {
       if (refused === null) continue;
       if ("option" in next && next.option.id === this.#modelOption()?.id) refusal = refused;
       this.#host.facts.again(["mode", "options"]);
-      this.#host.context.tell({ type: "notice", code: "agent_refused_setting", text: `The agent ${this.#host.name} did not take the ${next.what}: ${refused}.` });
+      this.#host.context.tell({
+        type: "notice",
+        code: "agent_refused_setting",
+        text: `The agent ${this.#host.name} did not take the ${next.what}: ${refused}.`,
+      });
     }
     this.#model = this.#host.context.chosen().model;
     return refusal ?? this.#wrongModel();
@@ -76,7 +91,8 @@ export class Settings {
     const wanted = new Map(Object.entries(options));
     const { model } = this.#host.context.chosen();
     const option = this.#modelOption();
-    if (model !== "" && option !== undefined && hasChoice(option, model) && (!wanted.has(option.id) || (this.#model !== null && this.#model !== model))) wanted.set(option.id, model);
+    if (model !== "" && option !== undefined && hasChoice(option, model) && (!wanted.has(option.id) || (this.#model !== null && this.#model !== model)))
+      wanted.set(option.id, model);
     return wanted;
   }
 
@@ -106,10 +122,14 @@ export class Settings {
       const base = { sessionId: id, configId: option.id };
       const params: AcpSetConfigOptionRequest = typeof value === "boolean" ? { ...base, type: "boolean", value } : { ...base, value };
       const read = readAcp(setConfigOptionResponse, await peer.request("session/set_config_option", params, wait));
-      facts.learn({ options: read.ok ? optionsOf(read.value.configOptions, limits) : this.#options.map((each) => (each === option ? withValue(each, value) : each)) });
+      facts.learn({
+        options: read.ok ? optionsOf(read.value.configOptions, limits) : this.#options.map((each) => (each === option ? withValue(each, value) : each)),
+      });
       const now = this.#options.find((each) => each.id === option.id)?.value;
       return now === undefined || now === value ? null : `it has ${JSON.stringify(now)} now`;
     } catch (error) {
+      // Whoever waits for the agent hears that it has ended.
+      if (isAcpError(error, acpErrors.connection_closed)) throw error;
       return quoted(wordsOfError(error, hide), hide);
     }
   }

@@ -1,0 +1,85 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { stringify } from "smol-toml";
+import type { VerbInput } from "@sessiond/shared";
+import { testRoot } from "../../packages/daemon/src/testing.ts";
+import { House } from "./built-in-session.ts";
+import type { TestOptions } from "../../packages/daemon/src/testing.ts";
+import type { TestSeat } from "./session-rig.ts";
+
+/** A daemon whose configuration names the scripted agent (acp-agent.mjs), and what that one was told. */
+export const scriptedAgent = resolve(import.meta.dirname, "acp-agent.mjs");
+
+/** What the scripted agent is started with; see there. */
+export interface AgentScript {
+  readonly version?: unknown;
+  readonly caps?: object;
+  readonly hang?: readonly string[];
+  readonly errors?: Readonly<Record<string, object>>;
+  readonly authMethods?: readonly object[];
+  readonly session?: object;
+  readonly answer?: object;
+  readonly refuses?: string;
+  readonly before?: readonly string[];
+  readonly first?: readonly string[];
+  readonly ignoresEnd?: boolean;
+}
+
+export interface AcpOptions extends TestOptions {
+  readonly script?: AgentScript;
+  /** Of the agent, beside what tells it how to behave. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** The entry of config.toml. */
+export function agentTable(root: string, { script = {}, env = {} }: Pick<AcpOptions, "script" | "env"> = {}, name = "scripted") {
+  return {
+    name,
+    command: process.execPath,
+    args: [scriptedAgent],
+    env: { ACP_AGENT: JSON.stringify(script), ACP_HEARD: join(root, "heard"), ACP_MEMORY: join(root, "memory"), ...env },
+  };
+}
+
+/** In `root`, as a daemon of `testEnv` or of a DaemonHome reads it. */
+export function configure(root: string, agents: readonly object[], rest: object = {}): void {
+  mkdirSync(join(root, "config/sessiond"), { recursive: true, mode: 0o700 });
+  mkdirSync(join(root, "memory"), { recursive: true });
+  writeFileSync(join(root, "config/sessiond/config.toml"), stringify({ ...rest, agents }), { mode: 0o600 });
+}
+
+export class AcpHouse {
+  readonly root: string;
+  readonly house: House;
+
+  private constructor(root: string, house: House) {
+    this.root = root;
+    this.house = house;
+  }
+
+  static async open({ script, env, ...options }: AcpOptions = {}): Promise<AcpHouse> {
+    const root = options.root ?? (await testRoot());
+    configure(root, [agentTable(root, { ...(script && { script }), ...(env && { env }) })]);
+    return new AcpHouse(root, await House.open({ ...options, root }));
+  }
+
+  /** A session with the scripted agent, and its driver. */
+  async driver(options: Omit<VerbInput<"start_or_get_for_workdir">, "workdir"> = {}, workdir = this.house.workdir()): Promise<TestSeat> {
+    const started = await this.house.daemon.call("start_or_get_for_workdir", { workdir, agent: "scripted", ...options }, this.house.owner);
+    return this.house.driver(started);
+  }
+
+  /** All that the agent was told, by every start of it. */
+  heard(): { readonly id?: unknown; readonly method?: string; readonly params?: Record<string, unknown>; readonly result?: unknown; readonly error?: unknown }[] {
+    const lines = readFileSync(join(this.root, "heard"), "utf8").split("\n");
+    return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as never);
+  }
+
+  told(method: string) {
+    return this.heard().filter((message) => message.method === method);
+  }
+
+  close(): Promise<void> {
+    return this.house.close();
+  }
+}
