@@ -38,7 +38,8 @@ function ask(method, params) {
 /** @returns how the prompt ends */
 async function obey(sessionId, line) {
   const [, word, rest] = /^(\S+) ?([\s\S]*)$/.exec(line) ?? [, line, ""];
-  const json = () => JSON.parse(rest);
+  // `@1000@` is so many letters: more than a prompt may hold.
+  const json = () => JSON.parse(rest, (_, value) => (typeof value === "string" ? value.replace(/@(\d+)@/g, (_all, n) => "h".repeat(Number(n))) : value));
   switch (word) {
     case "say":
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(rest) });
@@ -82,7 +83,10 @@ async function obey(sessionId, line) {
     case "environment":
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(JSON.stringify({ ...process.env, CWD: process.cwd() })) });
     case "history":
-      return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`${readFileSync(fileOf(sessionId), "utf8").split("\n").length - 2} before`) });
+      return void update(sessionId, {
+        sessionUpdate: "agent_message_chunk",
+        content: text(`${readFileSync(fileOf(sessionId), "utf8").split("\n").length - 2} before`),
+      });
     case "child": {
       const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"], { stdio: "ignore" });
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`child ${child.pid}`) });
@@ -109,7 +113,9 @@ async function obey(sessionId, line) {
 }
 
 async function prompt({ sessionId, prompt: parts }) {
-  const words = parts.map((part) => (part.type === "text" ? part.text : `update ${JSON.stringify({ sessionUpdate: "agent_message_chunk", content: text(JSON.stringify(part)) })}`));
+  const words = parts.map((part) =>
+    part.type === "text" ? part.text : `update ${JSON.stringify({ sessionUpdate: "agent_message_chunk", content: text(JSON.stringify(part)) })}`,
+  );
   remember(sessionId, JSON.stringify(words));
   cancelled.delete(sessionId);
   for (const line of words.join("\n").split("\n")) {

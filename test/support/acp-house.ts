@@ -1,11 +1,13 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { stringify } from "smol-toml";
-import type { VerbInput } from "@sessiond/shared";
+import type { EventOf, VerbInput } from "@sessiond/shared";
+import { installIdOf } from "../../packages/daemon/src/ids.ts";
 import { testRoot } from "../../packages/daemon/src/testing.ts";
 import { House } from "./built-in-session.ts";
 import type { TestOptions } from "../../packages/daemon/src/testing.ts";
-import type { TestSeat } from "./session-rig.ts";
+import { processesWith } from "./processes.ts";
+import { eventsOf, type TestSeat } from "./session-rig.ts";
 
 /** A daemon whose configuration names the scripted agent (acp-agent.mjs), and what that one was told. */
 export const scriptedAgent = resolve(import.meta.dirname, "acp-agent.mjs");
@@ -70,7 +72,13 @@ export class AcpHouse {
   }
 
   /** All that the agent was told, by every start of it. */
-  heard(): { readonly id?: unknown; readonly method?: string; readonly params?: Record<string, unknown>; readonly result?: unknown; readonly error?: unknown }[] {
+  heard(): {
+    readonly id?: unknown;
+    readonly method?: string;
+    readonly params?: Record<string, unknown>;
+    readonly result?: unknown;
+    readonly error?: unknown;
+  }[] {
     const lines = readFileSync(join(this.root, "heard"), "utf8").split("\n");
     return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as never);
   }
@@ -79,7 +87,49 @@ export class AcpHouse {
     return this.heard().filter((message) => message.method === method);
   }
 
+  /** Processes that agents of this house are, or have started. */
+  processes(): number[] {
+    const install = installIdOf(join(this.root, "state/sessiond"));
+    return processesWith(`SESSIOND_MARK=${install}.`).map(({ pid }) => pid);
+  }
+
+  /** Where the session's own files are. */
+  file(seat: TestSeat, name: string): string {
+    return join(this.root, "state/sessiond/sessions", seat.rig.sessionId, name);
+  }
+
   close(): Promise<void> {
     return this.house.close();
   }
+}
+
+/** Houses of a test file, for its `afterEach`. */
+export class AcpStreet {
+  readonly #houses: AcpHouse[] = [];
+
+  async open(options: AcpOptions = {}): Promise<AcpHouse> {
+    const house = await AcpHouse.open(options);
+    this.#houses.push(house);
+    return house;
+  }
+
+  /** @returns what nobody expected in any of them, and the processes that are left */
+  async close(): Promise<unknown[]> {
+    const houses = this.#houses.splice(0);
+    const bugs = houses.flatMap(({ house }) => house.daemon.bugs);
+    await Promise.all(houses.map(({ house }) => house.daemon.stop(0)));
+    const left = houses.flatMap((house) => house.processes());
+    await Promise.all(houses.map((house) => house.close()));
+    return [...bugs, ...left];
+  }
+}
+
+/** What the agent has said in the whole conversation, a message each. */
+export const said = (seat: TestSeat): string[] => seat.state.messages.filter(({ type }) => type === "agent").map(({ text }) => text);
+
+/** Runs one prompt to its end. @returns the frame that ended it */
+export async function turn(seat: TestSeat, text: string): Promise<EventOf<"turn_ended">> {
+  const { turn_id } = await seat.prompt(text);
+  await seat.until(({ state }) => state.last_turn?.turn_id === turn_id);
+  return eventsOf(seat.frames, "turn_ended").at(-1) as EventOf<"turn_ended">;
 }
