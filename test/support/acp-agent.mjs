@@ -56,6 +56,7 @@ async function obey(sessionId, line) {
     case "flood":
       for (let n = 0; n < Number(rest); n += 1) {
         update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`${n} `) });
+        if (cancelled.has(sessionId)) return "cancelled";
         if (process.stdout.writableNeedDrain) await new Promise((resolve) => process.stdout.once("drain", resolve));
       }
       return undefined;
@@ -100,9 +101,6 @@ async function obey(sessionId, line) {
     case "crash":
       process.exit(Number(rest));
     // eslint-disable-next-line no-fallthrough
-    case "crash-later":
-      setTimeout(() => process.exit(Number(rest)), 0);
-      return undefined;
     case "error":
       throw json();
     case "end":

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
-import type { Limits } from "@sessiond/shared";
+import { escapeDeceptive, type Limits } from "@sessiond/shared";
 import { agentLogName, agentLogWords } from "../../agent-log.ts";
 import type { Hide } from "./hidden-secrets.ts";
 
@@ -26,10 +26,10 @@ export class StderrFile {
     this.#hide = hide;
   }
 
-  /** The agent's newest line that is not blank; secrets are taken out. */
+  /** The agent's newest line that is not blank, for a sentence: without secrets, and nothing that a terminal obeys. */
   get last(): string {
     const open = this.#hide(this.#line).trim();
-    return open === "" ? this.#last : open;
+    return escapeDeceptive(open === "" ? this.#last : open).slice(0, this.#limits.agent_text_chars_max);
   }
 
   /** A line of the daemon's own. */
