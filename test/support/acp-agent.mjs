@@ -86,7 +86,7 @@ async function obey(sessionId, line) {
     case "history":
       return void update(sessionId, {
         sessionUpdate: "agent_message_chunk",
-        content: text(`${readFileSync(fileOf(sessionId), "utf8").split("\n").length - 2} before`),
+        content: text(`${readFileSync(fileOf(sessionId), "utf8").split("\n").length - 3} before`),
       });
     case "child": {
       const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"], { stdio: "ignore" });

@@ -24,6 +24,17 @@ const place = (what: string) =>
       `an absolute path${what === "name" ? ", or a name without a slash," : ""} is expected`,
     );
 
+function namesOfVariables(env: Readonly<Record<string, string>>, context: z.RefinementCtx): void {
+  for (const name of Object.keys(env)) {
+    const wrong = name.startsWith("SESSIOND_")
+      ? "SESSIOND_* is sessiond's own"
+      : /^[A-Za-z_][A-Za-z0-9_]*$/.test(name)
+        ? null
+        : "the name of a variable is expected";
+    if (wrong !== null) context.addIssue({ code: "custom", message: `${name}: ${wrong}` });
+  }
+}
+
 const agent = z.strictObject({
   name: z
     .string()
@@ -31,15 +42,7 @@ const agent = z.strictObject({
     .refine((name) => name !== "openai", "openai is the built-in agent"),
   command: place("name"),
   args: z.array(noNul).default([]),
-  env: z
-    .record(
-      z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "the name of a variable is expected")
-        .refine((name) => !name.startsWith("SESSIOND_"), "SESSIOND_* is sessiond's own"),
-      noNul,
-    )
-    .default({}),
+  env: z.record(z.string(), noNul).superRefine(namesOfVariables).default({}),
   cwd: place("path").optional(),
 });
 

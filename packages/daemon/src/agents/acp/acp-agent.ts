@@ -167,9 +167,9 @@ export class AcpAgent implements Agent {
   async #wordsOf(error: unknown): Promise<TurnFailure> {
     if (error instanceof TurnFailure) return error;
     if (isAcpError(error, acpErrors.auth_required)) {
-      // What it knows of who it is it has looked for at its start.
+      // Whether somebody is known it looks at its start.
       void this.#program?.end();
-      return loginNeeded(error, { ...this.#options, can: null });
+      return loginNeeded(error, { ...this.#options, logins: this.#live?.logins ?? [] });
     }
     if (!isAcpError(error) || this.#program === null) throw error;
     const [{ name }, words] = [this.#options.entry, await this.#program.peer.closed];

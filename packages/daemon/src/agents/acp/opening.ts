@@ -42,27 +42,31 @@ export interface Opened {
   /** Why the conversation of before is not there any more; null when it is, or there was none. */
   readonly lost: string | null;
   readonly facts: AgentFactsTold;
+  /** What it offers to those whom it does not know. */
+  readonly logins: Logins;
 }
+
+type Logins = ReadInitializeResponse["authMethods"];
 
 /** @throws TurnFailure agent_unavailable, with words that say what to do; AcpError where the process ended or nobody waits */
 export async function open(peer: JsonRpcPeer, opening: Opening): Promise<Opened> {
   const can = await introduced(peer, opening);
   const { promptCapabilities, sessionCapabilities, loadSession } = can.agentCapabilities;
   const takes = { images: promptCapabilities.image, embedded: promptCapabilities.embeddedContext };
-  const found = { takes, canClose: sessionCapabilities.close };
+  const found = { takes, canClose: sessionCapabilities.close, logins: can.authMethods };
   let lost: string | null = null;
   const { conversation } = opening;
   if (conversation !== null) {
     const ways = [...(sessionCapabilities.resume ? (["resumed"] as const) : []), ...(loadSession ? (["loaded"] as const) : [])];
     lost = "it has no way to take up a conversation";
     for (const how of ways) {
-      const taken = await takenUp(peer, { ...opening, conversation, how, can });
+      const taken = await takenUp(peer, { ...opening, conversation, how, logins: can.authMethods });
       if (typeof taken === "string") lost = taken;
       else return { ...found, id: conversation, how, lost: null, facts: factsOf(taken, opening.limits) };
     }
   }
   const params: AcpNewSessionRequest = { cwd: opening.workdir, mcpServers: [] };
-  const answer = await asked(peer, "session/new", params, { ...opening, can, waitMs: opening.limits.agent_start_wait_ms });
+  const answer = await asked(peer, "session/new", params, { ...opening, logins: can.authMethods, waitMs: opening.limits.agent_start_wait_ms });
   const made = await understood(() => mustReadAcp(newSessionResponse, answer), opening);
   if (made.sessionId.length > opening.limits.agent_text_chars_max) throw unavailable(opening, "its name for the conversation is too long");
   return { ...found, id: made.sessionId, how: "new", lost, facts: factsOf(made, opening.limits) };
@@ -74,7 +78,7 @@ async function introduced(peer: JsonRpcPeer, opening: Opening): Promise<ReadInit
     clientCapabilities: { fs: { readTextFile: false, writeTextFile: false }, terminal: false, session: { configOptions: { boolean: {} } } },
     clientInfo: { name: "sessiond", version },
   };
-  const answer = await asked(peer, "initialize", params, { ...opening, can: null, waitMs: opening.limits.agent_start_wait_ms });
+  const answer = await asked(peer, "initialize", params, { ...opening, logins: [], waitMs: opening.limits.agent_start_wait_ms });
   const can = await understood(() => mustReadAcp(initializeResponse, answer), opening);
   if (can.protocolVersion !== acpVersion)
     throw unavailable(opening, `it speaks version ${can.protocolVersion} of the protocol, and sessiond ${acpVersion}; update the older one`);
@@ -84,7 +88,7 @@ async function introduced(peer: JsonRpcPeer, opening: Opening): Promise<ReadInit
 /** @returns why not, in words: then it is tried in another way */
 async function takenUp(
   peer: JsonRpcPeer,
-  opening: Opening & { conversation: string; how: "resumed" | "loaded"; can: ReadInitializeResponse },
+  opening: Opening & { conversation: string; how: "resumed" | "loaded"; logins: Logins },
 ): Promise<ReadLoadSessionResponse | string> {
   const { workdir, conversation, limits, how, hide } = opening;
   const params: AcpLoadSessionRequest = { sessionId: conversation, cwd: workdir, mcpServers: [] };
@@ -102,7 +106,7 @@ async function takenUp(
 }
 
 interface Ask extends Opening {
-  readonly can: ReadInitializeResponse | null;
+  readonly logins: Logins;
   readonly waitMs: number;
   /** Whatever it refuses with but a missing login is passed on. */
   readonly mayRefuse?: boolean;
@@ -134,12 +138,11 @@ const isGone = (error: unknown): boolean => isAcpError(error, acpErrors.connecti
 const unavailable = ({ entry }: Pick<Opening, "entry">, why: string): TurnFailure =>
   new TurnFailure("agent_unavailable", `The agent ${entry.name} cannot run: ${why}.`);
 
+const loginsTold = 8;
+
 /** In the agent's own words, and what to do: sessiond logs in nowhere. */
-export function loginNeeded(
-  error: unknown,
-  { entry, hide, can }: Pick<Opening, "entry" | "hide"> & { readonly can: Pick<ReadInitializeResponse, "authMethods"> | null },
-): TurnFailure {
-  const ways = (can?.authMethods ?? []).slice(0, 8).map(({ name, description }) => quoted(description === undefined ? name : `${name} (${description})`, hide));
+export function loginNeeded(error: unknown, { entry, hide, logins }: Pick<Opening, "entry" | "hide"> & Pick<Opened, "logins">): TurnFailure {
+  const ways = logins.slice(0, loginsTold).map(({ name, description }) => quoted(description === undefined ? name : `${name} (${description})`, hide));
   const offers = ways.length === 0 ? "" : ` It offers: ${ways.join("; ")}.`;
   const todo = entry.login === undefined ? `log in once with the agent's own program, in a terminal` : `${entry.login}, once and in a terminal`;
   const keys = "or give it its key under [agents.env] in config.toml";
