@@ -142,10 +142,10 @@ test("B44 a prompt is not given to another model than was named: one that is not
 });
 
 test("B7 what an agent tells of itself has a bound: so many, so long, and no two of one name", async () => {
-  const many = Array.from({ length: 300 }, (_, n) => ({ id: `m${n}`, name: "n".repeat(3_000), description: "d".repeat(3_000) }));
+  const many = Array.from({ length: 300 }, (_, n) => ({ id: `m${n}`, name: "@3000@", description: "@3000@" }));
   const house = await open({
     session: {
-      modes: { currentModeId: "m0", availableModes: [...many.slice(0, 2), ...many, { id: "", name: "none" }, { id: "i".repeat(2_000), name: "long" }] },
+      modes: { currentModeId: "m0", availableModes: [...many.slice(0, 2), ...many, { id: "", name: "none" }, { id: "@2000@", name: "long" }] },
     },
   });
   const driver = await house.driver();

@@ -8,7 +8,9 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const told = JSON.parse(process.env.ACP_AGENT ?? "{}");
+// `@1000@` is so many letters: more than a prompt or a variable may hold.
+const parsed = (json) => JSON.parse(json, (_, value) => (typeof value === "string" ? value.replace(/@(\d+)@/g, (_all, n) => "h".repeat(Number(n))) : value));
+const told = parsed(process.env.ACP_AGENT ?? "{}");
 const heardFile = process.env.ACP_HEARD;
 const memory = process.env.ACP_MEMORY;
 const waiting = new Map();
@@ -37,9 +39,8 @@ function ask(method, params) {
 
 /** @returns how the prompt ends */
 async function obey(sessionId, line) {
-  const [, word, rest] = /^(\S+) ?([\s\S]*)$/.exec(line) ?? [, line, ""];
-  // `@1000@` is so many letters: more than a prompt may hold.
-  const json = () => JSON.parse(rest, (_, value) => (typeof value === "string" ? value.replace(/@(\d+)@/g, (_all, n) => "h".repeat(Number(n))) : value));
+  const { word = line, rest = "" } = /^(?<word>\S+) ?(?<rest>[\s\S]*)$/.exec(line)?.groups ?? {};
+  const json = () => parsed(rest);
   switch (word) {
     case "say":
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(rest) });

@@ -1,6 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { stringify } from "smol-toml";
 import type { EventOf, VerbInput } from "@sessiond/shared";
 import { installIdOf } from "../../packages/daemon/src/ids.ts";
 import { testRoot } from "../../packages/daemon/src/testing.ts";
@@ -44,10 +43,16 @@ export function agentTable(root: string, { script = {}, env = {} }: Pick<AcpOpti
 }
 
 /** In `root`, as a daemon of `testEnv` or of a DaemonHome reads it. */
-export function configure(root: string, agents: readonly object[], rest: object = {}): void {
+export function configure(root: string, agents: readonly object[]): void {
   mkdirSync(join(root, "config/sessiond"), { recursive: true, mode: 0o700 });
   mkdirSync(join(root, "memory"), { recursive: true });
-  writeFileSync(join(root, "config/sessiond/config.toml"), stringify({ ...rest, agents }), { mode: 0o600 });
+  writeFileSync(join(root, "config/sessiond/config.toml"), agents.map(tomlOf).join("\n"), { mode: 0o600 });
+}
+
+/** What TOML calls a basic string, a boolean or an array is written as in JSON. */
+function tomlOf({ env = {}, ...agent }: { readonly env?: object }): string {
+  const lines = (table: object): string[] => Object.entries(table).map(([name, value]) => `${JSON.stringify(name)} = ${JSON.stringify(value)}`);
+  return ["[[agents]]", ...lines(agent), "[agents.env]", ...lines(env), ""].join("\n");
 }
 
 export class AcpHouse {

@@ -38,7 +38,7 @@ const isIn = (dir: string, workdir: string | undefined): boolean => workdir !== 
 function usualPlaces(home: string): string[] {
   const own = [".local/bin", "bin", ".npm-global/bin", ".npm/bin", ".bun/bin", ".deno/bin", ".cargo/bin", "go/bin", ".opencode/bin", ".volta/bin"];
   const shims = [".asdf/shims", ".local/share/mise/shims", ".local/share/pnpm", "Library/pnpm", ".yarn/bin", ".config/yarn/global/node_modules/.bin"];
-  const ofMachine = ["/usr/local/bin", "/opt/homebrew/bin", "/home/linuxbrew/.linuxbrew/bin", "/snap/bin", "/usr/bin", "/bin"];
+  const ofMachine = ["/usr/local/bin", "/opt/homebrew/bin", "/snap/bin", "/usr/bin", "/bin"];
   return [
     ...[...own, ...shims].map((place) => join(home, place)),
     ...versions(join(home, ".nvm/versions/node"), "bin"),
@@ -61,8 +61,10 @@ function versions(directory: string, inside: string): string[] {
 
 function isProgram(path: string): boolean {
   try {
+    // Most are not there, and an exception for each costs more than all the rest.
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
     accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
+    return true;
   } catch {
     return false;
   }

@@ -5,7 +5,7 @@ import { findProgram, type FoundProgram } from "../../program-search.ts";
 import { systemProgramDirs } from "../../system-program.ts";
 import type { AgentContext, AgentKind } from "../agent.ts";
 import { childEnvironment, withoutPlaces } from "../child-env.ts";
-import { deathSignalPrefix, spawnMarkedProgram } from "../children.ts";
+import { deathSignalPrefix, spawnMarkedProgram, type MarkedProgram, type TalkingChild } from "../children.ts";
 import { AcpAgent } from "./acp-agent.ts";
 import { hiding } from "./hidden-secrets.ts";
 import type { AgentEntry } from "./known-agents.ts";
@@ -50,7 +50,7 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     log.note("started", `${entry.name} at ${new Date().toISOString()}: ${found.path}`);
     const env = environmentOf(entry, { context, found, options });
     const cwd = entry.cwd ?? context.workdir;
-    const child = spawnMarkedProgram({ words: [found.path, ...entry.args], cwd, env, mark: options.mark(`agent-${randomUUID()}`), prefix: words });
+    const child = started({ words: [found.path, ...entry.args], cwd, env, mark: options.mark(`agent-${randomUUID()}`), prefix: words });
     return { child, log };
   };
 
@@ -72,6 +72,18 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     }),
     create: (context) => new AcpAgent(context, { entry, limits, hide, start, unavailable, report }),
   };
+}
+
+/** @throws TurnFailure where the system refuses it at once: more variables than it takes, or no more processes */
+function started(program: MarkedProgram): TalkingChild {
+  try {
+    return spawnMarkedProgram(program);
+  } catch (error) {
+    throw new TurnFailure(
+      "agent_unavailable",
+      `The agent cannot run: the system did not start it (${error instanceof Error && "code" in error ? String(error.code) : "it gave no reason"}).`,
+    );
+  }
 }
 
 const isOffered = (model: string, told: readonly AgentOption[]): boolean =>

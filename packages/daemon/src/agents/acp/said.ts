@@ -11,6 +11,9 @@ type Text = Extract<AgentEvent, { type: "agent_message_chunk" | "agent_thought_c
 export class Said {
   #waiting: { event: AgentEvent; chars: number }[] = [];
   #chars = 0;
+  /** No more comes. */
+  #ended = false;
+  /** Nobody takes anything any more. */
   #over = false;
   #wake = (): void => undefined;
   #room: (() => void)[] = [];
@@ -45,7 +48,6 @@ export class Said {
     this.#free();
     this.#wake();
   }
-  #ended = false;
 
   /** Until `end` and then all of it, or until `drop`. */
   async *[Symbol.asyncIterator](): AsyncGenerator<AgentSays, void, void> {

@@ -72,7 +72,7 @@ export class Settings {
   }
 
   #next(tried: ReadonlySet<string>): Difference | undefined {
-    const { mode, options = {} } = this.#host.context.chosen();
+    const { mode, options } = this.#host.context.chosen();
     const all: Difference[] = [];
     if (mode !== null && mode !== this.#host.facts.now.mode) all.push({ key: `mode ${mode}`, what: `mode ${JSON.stringify(mode)}`, mode });
     for (const [id, value] of this.#wanted(options)) {
