@@ -155,4 +155,8 @@ test("B7 what an agent tells of itself has a bound: so many, so long, and no two
   expect(modes.length).toBeLessThanOrEqual(128);
   expect(modes[0]?.name).toHaveLength(1_024);
   expect(JSON.stringify(modes).length).toBeLessThanOrEqual(263_000);
+  const short = await open({ session: { modes: { currentModeId: "m0", availableModes: many.map(({ id }) => ({ id, name: id })) } } });
+  const other = await short.driver();
+  await turn(other, "say x");
+  expect(other.state.agent_facts.modes).toHaveLength(128);
 });

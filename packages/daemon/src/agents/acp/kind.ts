@@ -50,7 +50,7 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     log.note("started", `${entry.name} at ${new Date().toISOString()}: ${found.path}`);
     const env = environmentOf(entry, { context, found, options });
     const cwd = entry.cwd ?? context.workdir;
-    const child = started({ words: [found.path, ...entry.args], cwd, env, mark: options.mark(`agent-${randomUUID()}`), prefix: words });
+    const child = started(log, { words: [found.path, ...entry.args], cwd, env, mark: options.mark(`agent-${randomUUID()}`), prefix: words });
     return { child, log };
   };
 
@@ -75,10 +75,11 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
 }
 
 /** @throws TurnFailure where the system refuses it at once: more variables than it takes, or no more processes */
-function started(program: MarkedProgram): TalkingChild {
+function started(log: StderrFile, program: MarkedProgram): TalkingChild {
   try {
     return spawnMarkedProgram(program);
   } catch (error) {
+    log.close();
     throw new TurnFailure(
       "agent_unavailable",
       `The agent cannot run: the system did not start it (${error instanceof Error && "code" in error ? String(error.code) : "it gave no reason"}).`,

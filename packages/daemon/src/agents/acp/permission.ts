@@ -28,11 +28,9 @@ const kindOf = (kind: GivenOption["kind"]): OptionKind => (kind === "unknown" ? 
 /** Null when it offers nothing: then there is nothing to be answered. Beyond the bound options are not shown, the known kinds last. */
 export function offered(call: Call, given: readonly GivenOption[], agent: string): Offered | null {
   if (given.length === 0) return null;
-  // A person must find a way to say no, however many other answers there are.
-  const sorted = [...given].toSorted((a, b) => Number(kindOf(a.kind) === "other") - Number(kindOf(b.kind) === "other"));
   const counts = new Map<OptionKind, number>();
   const theirs = new Map<string, string>();
-  const options = sorted.slice(0, limits.approval_options_max).map((option): ApprovalOption => {
+  const options = shownOf(given).map((option): ApprovalOption => {
     const kind = kindOf(option.kind);
     const count = (counts.get(kind) ?? 0) + 1;
     counts.set(kind, count);
@@ -44,6 +42,14 @@ export function offered(call: Call, given: readonly GivenOption[], agent: string
   const digest = bindingDigest(call.tool, call.input, createHash("sha256").update(preview).digest("hex"));
   const question = { toolCallId: call.id, tool: call.tool, input: call.input, preview, digest, pattern: null, options };
   return { question, theirs, rejectOnce: theirs.get("reject_once") };
+}
+
+/** A person must find a way to say no, however many other answers there are. */
+function shownOf(given: readonly GivenOption[]): GivenOption[] {
+  const sorted = [...given].toSorted((a, b) => Number(kindOf(a.kind) === "other") - Number(kindOf(b.kind) === "other"));
+  const shown = sorted.slice(0, limits.approval_options_max);
+  const no = sorted.find(({ kind }) => kind === "reject_once");
+  return no === undefined || shown.includes(no) ? shown : [...shown.slice(0, -1), no];
 }
 
 const labelOf = ({ name, optionId }: GivenOption, kind: OptionKind): string =>
