@@ -65,6 +65,7 @@ test("B44 a mode, an option or a value that the agent has not changes nothing, a
   await refused({ mode: "yolo" }, /no mode "yolo"; there are ask, plan/);
   await refused({ options: { effort: "high", colour: "red" } }, /no option "colour"; there are effort, web/);
   await refused({ options: { effort: "huge" } }, /no value of effort "huge"; there are low, high/);
+  await refused({ options: { web: true, effort: "huge" } }, /no value of effort/);
   await refused({ options: { web: "yes" } }, /no value of web "yes"; there are true, false/);
   expect(await rig.lines()).toEqual(before);
 });
