@@ -32,27 +32,25 @@ export const choose =
     return { outcome: option === undefined ? { outcome: "cancelled" } : { outcome: "selected", optionId: option.optionId } };
   };
 
-export interface Place {
+export interface Place extends Disposable {
   readonly homeDir: string;
   /** Inside of the home, as a user's project is. */
   readonly workdir: string;
-  remove(): void;
 }
 
 export function newPlace(): Place {
   const homeDir = realpathSync(mkdtempSync(join(tmpdir(), "acp-peer-")));
   const workdir = join(homeDir, "app");
   mkdirSync(workdir);
-  return { homeDir, workdir, remove: () => rmSync(homeDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }) };
+  return { homeDir, workdir, [Symbol.dispose]: () => rmSync(homeDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }) };
 }
 
 /**
- * A real agent, the mock model behind it, and the SDK's client in front, which declares neither files nor terminals.
- * Everything that either says is kept in `said`. `await using` ends all of it.
+ * A real agent, the mock model behind it, and the SDK's client in front, which declares neither files nor terminals
+ * (and answers that there is no such method, if it is asked). Everything that either says is kept in `said`. `await using` ends all of it.
  */
 export class Conversation implements AsyncDisposable {
   readonly said: Said[] = [];
-  /** Requests of the agent that are no permissions: files, terminals, elicitations. They are refused. */
   readonly agent: acp.ClientContext;
   readonly model: MockModel;
   readonly place: Place;
@@ -185,7 +183,7 @@ export class Conversation implements AsyncDisposable {
     }
     this.#signalAll("SIGKILL");
     await this.model.close();
-    if (!this.#keepsPlace) this.place.remove();
+    if (!this.#keepsPlace) this.place[Symbol.dispose]();
   }
 
   #signalAll(signal: NodeJS.Signals): void {

@@ -1,3 +1,4 @@
+import { mkdirSync, writeFileSync } from "node:fs";
 import { shutIn, type AcpAgent } from "./agent.ts";
 
 const off = ["MODELS_FETCH", "AUTOUPDATE", "DEFAULT_PLUGINS", "LSP_DOWNLOAD", "SHARE", "EMBEDDED_WEB_UI"];
@@ -28,5 +29,10 @@ export const opencode: AcpAgent = {
     ...Object.fromEntries(off.map((name) => [`OPENCODE_DISABLE_${name}`, "1"])),
     OPENCODE_CONFIG_CONTENT: JSON.stringify(config(mockUrl)),
   }),
-  prepare: () => undefined,
+  prepare(homeDir) {
+    // Else it installs its kit for plugins there with npm, at each start. It looks at no more than this.
+    const folder = `${homeDir}/.config/opencode`;
+    mkdirSync(`${folder}/node_modules`, { recursive: true });
+    writeFileSync(`${folder}/package-lock.json`, JSON.stringify({ packages: { "": { dependencies: { "@opencode-ai/plugin": "*" } } } }));
+  },
 };

@@ -15,7 +15,8 @@ interface Request {
 
 const line = (event: { readonly type: string } & Record<string, unknown>): string => sse(event, event.type);
 const usage = { input_tokens: 100, output_tokens: 20, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 };
-const message = { id: "msg_1", type: "message", role: "assistant", model: "mock", stop_sequence: null };
+// Two of one id are one message to claude, which then sends them back as one.
+const message = (): object => ({ id: `msg_${process.hrtime.bigint()}`, type: "message", role: "assistant", model: "mock", stop_sequence: null });
 const blocks = (content: string | readonly Block[]): readonly Block[] => (typeof content === "string" ? [{ type: "text", text: content }] : content);
 
 export const messages: Dialect = {
@@ -38,7 +39,7 @@ export const messages: Dialect = {
     let texts = false;
     const stop = line({ type: "content_block_stop", index: 0 });
     return {
-      begin: line({ type: "message_start", message: { ...message, content: [], stop_reason: null, usage: { ...usage, output_tokens: 1 } } }),
+      begin: line({ type: "message_start", message: { ...message(), content: [], stop_reason: null, usage: { ...usage, output_tokens: 1 } } }),
       text(piece) {
         const opened = texts ? "" : line({ type: "content_block_start", index: 0, content_block: { type: "text", text: "" } });
         texts = true;
@@ -55,7 +56,7 @@ export const messages: Dialect = {
     };
   },
   whole: (reply) => ({
-    ...message,
+    ...message(),
     content: ["call" in reply ? { type: "tool_use", ...reply.call } : { type: "text", text: reply.text }],
     stop_reason: "call" in reply ? "tool_use" : "end_turn",
     usage,

@@ -1,15 +1,22 @@
 import { sse, textsOf, type Content, type Dialect, type Reply, type ToolCall } from "./dialect.ts";
 
 /** OpenAI's Responses: codex. Each answer is made of items that are begun, grow, and are repeated whole. */
+interface Tool {
+  readonly name?: string;
+  /** Of a namespace. */
+  readonly tools?: readonly Tool[];
+}
 interface Item {
   readonly type?: string;
   readonly role?: string;
   readonly content?: Content;
   readonly output?: Content;
+  /** Of an item of the input that brings tools along, as newer models have them. */
+  readonly tools?: readonly Tool[];
 }
 interface Request {
   readonly input: readonly Item[];
-  readonly tools?: readonly { readonly type: string; readonly name?: string }[];
+  readonly tools?: readonly Tool[];
   readonly stream?: boolean;
   readonly text?: { readonly format?: { readonly schema?: unknown } };
 }
@@ -19,9 +26,11 @@ const usage = { input_tokens: 100, input_tokens_details: null, output_tokens: 20
 // Codex marks its own words to the model by tags around the whole message.
 const isUsers = ({ role, content }: Item): boolean => role === "user" && !textsOf(content).every((text) => text.trimStart().startsWith("<"));
 
-/** One tool takes its text as it is, without JSON: `input` has then a single field, `input`. */
+const namesOf = (tools: readonly Tool[] | undefined): string[] => (tools ?? []).flatMap(({ name, tools: within }) => (within ? namesOf(within) : (name ?? [])));
+
+/** Two tools take their text as it is, without JSON: `input` has then a single field, `input`. */
 const callItem = ({ id, name, input }: ToolCall): object =>
-  name === "apply_patch"
+  name === "apply_patch" || name === "exec"
     ? { type: "custom_tool_call", id: `ctc_${id}`, call_id: id, name, input: input["input"] }
     : { type: "function_call", id: `fc_${id}`, call_id: id, name, arguments: JSON.stringify(input) };
 const messageItem = (id: string, text: string): object => ({
@@ -41,7 +50,7 @@ export const responses: Dialect = {
     return {
       texts: textsOf(input[last]?.content),
       results: input.slice(last + 1).flatMap(({ output }) => (output === undefined ? [] : [textsOf(output).join("\n")])),
-      tools: (tools ?? []).flatMap(({ name }) => name ?? []),
+      tools: [...namesOf(tools), ...input.flatMap((item) => namesOf(item.tools))],
       schema: text?.format?.schema,
     };
   },

@@ -23,18 +23,21 @@ const runs: Readonly<Record<string, (command: string) => Input>> = {
   bash: (command) => ({ command, description: "Runs a command" }),
   Bash: (command) => ({ command, description: "Runs a command" }),
   run_shell_command: (command) => ({ command, description: "Runs a command", is_background: false }),
-  // Asked to run outside its sandbox, codex asks the user.
-  exec_command: (cmd) => ({ cmd, sandbox_permissions: "require_escalated", justification: "Runs a command" }),
-  shell_command: (command) => ({ command, sandbox_permissions: "require_escalated", justification: "Runs a command" }),
+  // Codex' models write a program that calls its tools; older ones call them. Asked to run outside its sandbox, it asks the user.
+  exec: (cmd) => ({ input: `text(await tools.exec_command(${JSON.stringify(outside(cmd))}));\n` }),
+  exec_command: (cmd) => outside(cmd),
 };
+const outside = (cmd: string): Input => ({ cmd, sandbox_permissions: "require_escalated", justification: "Runs a command" });
 
 /** Tools that write a whole file. */
 const writes: Readonly<Record<string, (file: string, text: string) => Input>> = {
   write: (filePath, content) => ({ filePath, content, path: filePath }),
   Write: (file_path, content) => ({ file_path, content }),
   write_file: (file_path, content) => ({ file_path, content }),
-  apply_patch: (file, text) => ({ input: `*** Begin Patch\n*** Add File: ${file}\n+${text}\n*** End Patch\n` }),
+  exec: (file, text) => ({ input: `text(await tools.apply_patch(${JSON.stringify(patch(file, text))}));\n` }),
+  apply_patch: (file, text) => ({ input: patch(file, text) }),
 };
+const patch = (file: string, text: string): string => `*** Begin Patch\n*** Add File: ${file}\n+${text}\n*** End Patch\n`;
 
 export function decide({ texts, results, tools, schema }: Asked, id: string): Doing {
   if (schema !== undefined) return { does: "side", text: JSON.stringify(exampleOf(schema)) };
@@ -79,6 +82,6 @@ function exampleOf(schema: unknown): unknown {
     case "number":
       return 1;
     default:
-      return "none";
+      return "A title";
   }
 }
