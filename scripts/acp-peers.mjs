@@ -60,7 +60,10 @@ async function install() {
 }
 
 async function main() {
-  if (process.argv.includes("--where")) return void console.log(peersDir);
+  if (process.argv.includes("--where")) {
+    console.log(peersDir);
+    return;
+  }
   mkdirSync(cache, { recursive: true });
   await onlyOne(cache, install);
   for (const [name, path] of Object.entries(programs)) console.log(`${name.padEnd(16)} ${join(peersDir, "node_modules", path)}`);

@@ -8,6 +8,8 @@ export interface AcpAgent {
   env(mockUrl: string, homeDir: string, peersDir: string): Readonly<Record<string, string>>;
   /** Writes its configuration. `homeDir` is there, empty, and its own. */
   prepare(homeDir: string, mockUrl: string): void;
+  /** Makes what an earlier process of it kept older, where a session of the same minute could not be loaded. */
+  age?(homeDir: string): void;
 }
 
 /** Its own home, and no way out: whatever is not on this machine is asked for at the mock model, which refuses it. */

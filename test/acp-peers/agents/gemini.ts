@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { newNode, shutIn, type AcpAgent } from "./agent.ts";
 
 const settings = {
@@ -24,5 +24,11 @@ export const gemini: AcpAgent = {
   prepare(homeDir) {
     mkdirSync(`${homeDir}/.gemini`, { recursive: true });
     writeFileSync(`${homeDir}/.gemini/settings.json`, JSON.stringify(settings));
+  },
+  age(homeDir) {
+    // A session's file is named by the minute and the id: one that is loaded within its first minute is written anew, and lost.
+    const chats = `${homeDir}/.gemini/tmp/app/chats`;
+    for (const name of readdirSync(chats))
+      renameSync(`${chats}/${name}`, `${chats}/${name.replace(/^session-[\dT-]+-(?=[0-9a-f]{8}\.)/, "session-2026-01-01T00-00-")}`);
   },
 };

@@ -17,6 +17,8 @@ const line = (event: { readonly type: string } & Record<string, unknown>): strin
 const usage = { input_tokens: 100, output_tokens: 20, cache_creation_input_tokens: 0, cache_read_input_tokens: 0 };
 // Two of one id are one message to claude, which then sends them back as one.
 const message = (): object => ({ id: `msg_${process.hrtime.bigint()}`, type: "message", role: "assistant", model: "mock", stop_sequence: null });
+/** What the user said may share a message with a tool's result before it, where a turn was cancelled; claude's own words there are marked. */
+const isUsers = ({ type, text }: Block): boolean => type === "text" && text !== undefined && !/^\s*(?:<|\[Request interrupted)/.test(text);
 const blocks = (content: string | readonly Block[]): readonly Block[] => (typeof content === "string" ? [{ type: "text", text: content }] : content);
 
 export const messages: Dialect = {
@@ -24,10 +26,10 @@ export const messages: Dialect = {
   path: /\/messages$/,
   read(body) {
     const { messages: all, tools, output_config } = body as Request;
-    const last = all.findLastIndex(({ role, content }) => role === "user" && blocks(content).every(({ type }) => type !== "tool_result"));
+    const last = all.findLastIndex(({ role, content }) => role === "user" && blocks(content).some(isUsers));
     const after = all.slice(last + 1).flatMap(({ content }) => blocks(content));
     return {
-      texts: textsOf(all[last]?.content),
+      texts: textsOf(blocks(all[last]?.content ?? []).filter(isUsers)),
       results: after.flatMap(({ type, content }) => (type === "tool_result" ? [textsOf(content).join("\n")] : [])),
       tools: (tools ?? []).map(({ name }) => name),
       schema: output_config?.format?.schema,
