@@ -24,7 +24,8 @@ function taken(driver: unknown, sessionId = ""): AcpError {
   );
 }
 
-export const onlyLooks = (): AcpError => new AcpError(acpErrors.invalid_request, "This connection only looks: it was started with --viewer.", { code: "role_too_small" });
+export const onlyLooks = (): AcpError =>
+  new AcpError(acpErrors.invalid_request, "This connection only looks: it was started with --viewer.", { code: "role_too_small" });
 
 export const notOpen = (sessionId: string): AcpError =>
   new AcpError(acpErrors.resource_not_found, `The session ${sessionId} is not open here: load or resume it first, or begin a new one.`, { code: "not_found" });

@@ -40,7 +40,7 @@ export class FrontSession {
   readonly #turns = new Set<string>();
 
   private constructor(parts: FrontSessionParts, seat: ViewerSeat) {
-    const { session, peer, limits, client, options, owner, ended } = parts;
+    const { session, peer, limits, client, owner, ended } = parts;
     this.#parts = parts;
     this.session = session;
     this.#seat = seat;
@@ -59,7 +59,6 @@ export class FrontSession {
         ended();
       },
     });
-    if (options.viewer) this.#questions.close();
   }
 
   /** @param replay  everything that was said and done so far is told first. @throws SessiondError */
@@ -179,7 +178,7 @@ export class FrontSession {
 
   /** Pages, as fast as the editor takes them. @throws SessiondError */
   async #replay(upTo: number): Promise<void> {
-    for (let after = 0; after < upTo; ) {
+    for (let after = 0; after < upTo;) {
       const { frames, more } = await this.session.data({ after });
       for (const frame of frames) {
         if (frame.seq > upTo) break;
@@ -197,8 +196,11 @@ export class FrontSession {
     if (event.type === "frame") this.#frame(event.frame);
     else {
       // Frames between were not seen: what is open now is what is there.
-      this.#projection.begin(event.state.queue);
-      for (const approval of event.state.approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
+      const { queue, turn, approvals } = event.state;
+      this.#projection.begin(queue);
+      for (const id of this.#turns) if (id !== turn?.turn_id) this.#turns.delete(id);
+      this.#questions.only(approvals);
+      for (const approval of approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
     }
   }
 

@@ -31,7 +31,8 @@ function partOf(block: ReadContentBlock): ContentPart {
       return { type: "resource_link", uri: block.uri, name: block.name.slice(0, nameCharsMax) || block.uri.slice(0, nameCharsMax), ...typeOf(block.mimeType) };
     case "resource": {
       const { resource } = block;
-      if (!("text" in resource)) throw refused(`${resource.uri} is not text, so it cannot go with a prompt. Give a link to it: the agent can read the file itself.`);
+      if (!("text" in resource))
+        throw refused(`${resource.uri} is not text, so it cannot go with a prompt. Give a link to it: the agent can read the file itself.`);
       return { type: "resource", uri: resource.uri, text: resource.text, ...typeOf(resource.mimeType) };
     }
     case "audio":
@@ -41,7 +42,8 @@ function partOf(block: ReadContentBlock): ContentPart {
 }
 
 /** What is no media type is left out: nobody needs it to read a text. */
-const typeOf = (given: string | null | undefined): { mime_type?: string } => (given != null && given.length <= 128 && mediaType.test(given) ? { mime_type: given } : {});
+const typeOf = (given: string | null | undefined): { mime_type?: string } =>
+  given != null && given.length <= 128 && mediaType.test(given) ? { mime_type: given } : {};
 
 export function blockOf(part: ContentPart): AcpContentBlock {
   switch (part.type) {

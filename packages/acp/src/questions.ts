@@ -51,6 +51,11 @@ export class Questions {
     this.reconsider();
   }
 
+  /** Of those that are open here, others have been settled. */
+  only(approvals: readonly Approval[]): void {
+    for (const id of this.#open.keys()) if (approvals.every(({ approval_id }) => approval_id !== id)) this.closed(id);
+  }
+
   /** Also whenever the wheel may have changed hands. */
   reconsider(): void {
     const { wheel } = this.#parts;

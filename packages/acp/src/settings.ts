@@ -1,5 +1,5 @@
-import type { AgentOption, ConfigureRequest, SessionState } from "@sessiond/client";
-import type { AcpConfigOption, AcpModes, AcpUpdate } from "@sessiond/shared/acp";
+import type { AgentMode, AgentOption, ConfigureRequest, SessionState } from "@sessiond/client";
+import type { AcpConfigOption, AcpMode, AcpModes, AcpUpdate } from "@sessiond/shared/acp";
 import { refused } from "./errors.ts";
 
 /** What the editor's client can show, as it told at `initialize`. */
@@ -19,7 +19,7 @@ const onOff = [
 /** The agent's modes; undefined where it has none, or has not run yet. */
 export function modesOf({ agent_facts: { mode, modes } }: SessionState): AcpModes | undefined {
   const currentModeId = mode ?? modes[0]?.id;
-  return currentModeId === undefined ? undefined : { currentModeId, availableModes: modes };
+  return currentModeId === undefined ? undefined : { currentModeId, availableModes: modes.map(modeOf) };
 }
 
 /** The agent's settings, and its modes as one more: an agent tells of them when it runs, and a client hears of later ones in this form only. */
@@ -42,7 +42,9 @@ function optionOf(option: AgentOption, booleans: boolean): AcpConfigOption {
   const { id, name, description, category } = option;
   const base = { id, name, ...(description !== undefined && { description }), ...(category !== undefined && { category }) };
   if (option.type === "boolean")
-    return booleans ? { ...base, type: "boolean", currentValue: option.value } : { ...base, type: "select", currentValue: String(option.value), options: onOff };
+    return booleans
+      ? { ...base, type: "boolean", currentValue: option.value }
+      : { ...base, type: "select", currentValue: String(option.value), options: onOff };
   const options = option.choices.map(({ id: value, name: text, description: more, group }) => ({
     value,
     name: group === undefined ? text : `${group}: ${text}`,
@@ -50,6 +52,8 @@ function optionOf(option: AgentOption, booleans: boolean): AcpConfigOption {
   }));
   return { ...base, type: "select", currentValue: option.value, options };
 }
+
+const modeOf = ({ id, name, description }: AgentMode): AcpMode => ({ id, name, ...(description !== undefined && { description }) });
 
 /** What `session/set_config_option` asks for. @throws AcpError when there is no such setting */
 export function wantedOf(state: SessionState, id: string, value: string | boolean): ConfigureRequest {

@@ -96,7 +96,18 @@ export class ToolCalls {
     this.#keep({ id: tool_call_id, turnId: turn_id, diffs: [], text: "", untold: false, ended: false });
     const { title, tool, kind, status, input } = message;
     const locations = state.calls.find((each) => each.tool_call_id === tool_call_id)?.locations ?? [];
-    return [{ sessionUpdate: "tool_call", toolCallId: key, title: title || tool, name: tool, kind, status, ...(input && { rawInput: input }), ...this.locations(locations) }];
+    return [
+      {
+        sessionUpdate: "tool_call",
+        toolCallId: key,
+        title: title || tool,
+        name: tool,
+        kind,
+        status,
+        ...(input && { rawInput: input }),
+        ...this.locations(locations),
+      },
+    ];
   }
 
   #updated(call: Known, { status, result }: EventOf<"tool_call_update">): AcpUpdate[] {
