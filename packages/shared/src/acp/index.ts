@@ -9,7 +9,7 @@ export type { IncomingRequest } from "./their-requests.ts";
 
 export { mustReadAcp, readAcp, type AcpRead } from "./lenient.ts";
 export type { ReadContentBlock, ReadToolContent } from "./content.ts";
-export type { ReadConfigOption } from "./session-settings.ts";
+export type { ReadConfigOption, ReadConfigValue } from "./session-settings.ts";
 export * from "./read-as-agent.ts";
 export * from "./read-as-client.ts";
 export * from "./session-update.ts";

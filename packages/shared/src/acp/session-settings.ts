@@ -7,7 +7,7 @@ const mode = z.object({ id: z.string(), name: z.string(), description: maybe(z.s
 export const modes = maybe(z.object({ currentModeId: z.string(), availableModes: list(mode) }));
 
 /** A value of a select; `group` is the heading under which it stands. */
-interface ReadConfigValue {
+export interface ReadConfigValue {
   readonly value: string;
   readonly name: string;
   readonly description?: string | undefined;
