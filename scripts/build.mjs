@@ -19,7 +19,7 @@ import { verbFacts } from "./verb-facts.mjs";
 const bundles = [
   { name: "sessiond", entry: "packages/cli/src/main.ts", executable: true, onlyCalls: true, keep: "true" },
   // Started by `sessiond acp`, in the command's own process.
-  { name: "acp", entry: "packages/acp/src/main.ts", executable: false, onlyCalls: true, keep: "true" },
+  { name: "acp", entry: "packages/acp/src/main.ts", onlyCalls: true },
   { name: "daemon", entry: "packages/daemon/src/bin.ts", executable: false, onlyCalls: false, keep: '!/^[a-z]/.test(process.argv[2] ?? "")' },
 ];
 // An editor starts it with every window, so the command's own bundle is not loaded for it; that one has its help.
@@ -50,6 +50,7 @@ async function buildBundles(root) {
     // CommonJS, whose loader is a tenth of a start faster than that of modules, and whose code can be kept.
     writeFileSync(join(dir, "package.json"), '{ "type": "commonjs" }\n');
     for (const { name, executable, keep } of bundles) {
+      if (keep === undefined) continue;
       const main = `"${name}-main.js"`;
       const entry = name === "sessiond" ? `${acpAlone} ? "acp-main.js" : ${main}` : main;
       const launch = `require("./launch.js").launch(__dirname, ${entry}, ${keep});\n`;

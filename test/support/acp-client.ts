@@ -30,6 +30,8 @@ export class AcpClient {
   /** Lines that are no JSON. */
   readonly noise: string[] = [];
   stderr = "";
+  /** Methods of its own requests, by their ids. */
+  readonly asked = new Map<number, string>();
   readonly exited: Promise<number | null>;
   #lastId = 0;
   #wakes: (() => void)[] = [];
@@ -51,6 +53,7 @@ export class AcpClient {
   /** @returns the whole response */
   async ask(method: string, params: object = {}): Promise<Came> {
     const id = (this.#lastId += 1);
+    this.asked.set(id, method);
     this.say({ id, method, params });
     return this.until(`the answer to ${method}`, (came) => (came.method === undefined && came.id === id ? came : undefined));
   }
