@@ -66,7 +66,9 @@ interface Definition {
   readonly "x-method"?: string;
   readonly "x-side"?: string;
 }
-const schema = JSON.parse(readFileSync(resolve(import.meta.dirname, "../../node_modules/@agentclientprotocol/sdk/schema/v1/schema.json"), "utf8")) as { readonly $defs: Record<string, Definition> };
+const schema = JSON.parse(readFileSync(resolve(import.meta.dirname, "../../node_modules/@agentclientprotocol/sdk/schema/v1/schema.json"), "utf8")) as {
+  readonly $defs: Record<string, Definition>;
+};
 const ajv = new Ajv2020({ strict: false, validateFormats: false, discriminator: false });
 ajv.addSchema(schema, "acp");
 
