@@ -39,13 +39,12 @@ class OwnersPlace implements Place {
   }
 
   async open(sessionId: string): Promise<Session> {
-    try {
-      return await this.#host.openSession(sessionId);
-    } catch (error) {
-      if (!isSessiondError(error, "session_stopped")) throw error;
-      const { agent, model } = this.#options;
-      return this.#host.startSession({ sessionId, agent, model });
-    }
+    const before = await this.#host.session(sessionId).info();
+    if (before.life_state !== "stopped") return this.#host.openSession(sessionId);
+    // As it was: above all in no weaker sandbox.
+    const { agent = before.agent, model = before.model || undefined } = this.#options;
+    const { policy, sandbox } = before;
+    return this.#host.startSession({ sessionId, agent, model, policy, sandbox });
   }
 
   async list({ cwd, cursor }: { readonly cwd?: string | undefined; readonly cursor?: string | undefined }): Promise<AcpListSessionsResponse> {
