@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { limits } from "@sessiond/shared";
 import { afterEach, expect, test } from "vitest";
 import { words, type AcpClient } from "../support/acp-client.ts";
 import { FrontRig } from "../support/acp-front-rig.ts";
@@ -151,4 +152,64 @@ test("errors are sentences with our code, and unknown sessions and methods have 
   expect(await editor.ask("session/new", { cwd: "/nowhere", mcpServers: [] })).toMatchObject({ error: { code: -32602, data: { code: "workdir_invalid" } } });
   expect(await editor.ask("session/fork", { sessionId })).toMatchObject({ error: { code: -32601 } });
   expect(await editor.ask("session/new", {})).toMatchObject({ error: { code: -32602, message: /cwd/ } });
+});
+
+test("a prompt right behind a cancel runs, and is not taken for a cancelled one", async () => {
+  const home = rig.home();
+  const editor = await rig.met(home, { permit: ({ toolCall }) => (toolCall.rawInput.command === "true" ? "allow_once" : undefined) });
+  const sessionId = await begun(editor, home);
+  const first = editor.must("session/prompt", words(sessionId, "run sleep 600"));
+  await question(editor);
+  editor.tell("session/cancel", { sessionId });
+  const second = editor.must("session/prompt", words(sessionId, "run true"));
+  expect(await first).toEqual({ stopReason: "cancelled" });
+  expect(await second).toEqual({ stopReason: "end_turn" });
+});
+
+test("B23 a prompt that waits when the queue is held is taken back and answered, not left to hang", async () => {
+  const home = rig.home();
+  const editor = await rig.met(home);
+  const sessionId = await begun(editor, home);
+  const first = editor.must("session/prompt", words(sessionId, "run sleep 600"));
+  await question(editor);
+  const second = editor.must("session/prompt", words(sessionId, "write notes.txt: hello"));
+  const session = (await home.connect()).session(sessionId);
+  while ((await session.info()).queue.length === 0);
+  // Somebody else ends the turn.
+  await session.interrupt();
+  expect(await first).toEqual({ stopReason: "cancelled" });
+  expect(await second).toEqual({ stopReason: "cancelled" });
+  expect((await session.info()).queue).toEqual([]);
+  expect(await editor.must("session/prompt", words(sessionId, "hello"))).toEqual({ stopReason: "end_turn" });
+});
+
+test("B7 prompts and sessions beyond a limit are refused with its name", async () => {
+  const home = rig.home();
+  const editor = await rig.met(home);
+  const sessionId = await begun(editor, home);
+  const open = Array.from({ length: limits.acp_prompts_open_max }, () => editor.must("session/prompt", words(sessionId, "run sleep 600")));
+  expect(await editor.ask("session/prompt", words(sessionId, "hello"))).toMatchObject({
+    error: { message: /acp_prompts_open_max/, data: { code: "limit_reached" } },
+  });
+  editor.tell("session/cancel", { sessionId });
+  for (const answer of open) expect(await answer).toEqual({ stopReason: "cancelled" });
+  const others = await Promise.all(Array.from({ length: limits.acp_sessions_max }, () => editor.ask("session/new", { cwd: home.workdir, mcpServers: [] })));
+  expect(others.filter(({ error }) => error !== undefined)).toMatchObject([{ error: { message: /acp_sessions_max/ } }]);
+  await editor.must("session/close", { sessionId });
+  expect(await begun(editor, home)).toMatch(/^ses_/);
+});
+
+test("whatever an editor calls itself, others see a line of a label's length without what deceives", async () => {
+  const home = rig.home();
+  const seen: string[] = [];
+  for (const clientInfo of [{ name: `\u202e zed\n\u001b[31m${"\u{1f600}".repeat(80)}`, version: "1" }, { name: "", version: "" }, { name: 7 }, "zed", null]) {
+    const editor = rig.editor(home);
+    await editor.must("initialize", { protocolVersion: 1, clientInfo, clientCapabilities: [] });
+    const sessionId = await begun(editor, home);
+    const info = await (await home.connect()).session(sessionId).info();
+    seen.push(...info.seats.map(({ label }) => label));
+  }
+  expect(seen[0]).toMatch(/^zed \[31m(\u{1f600})+$/u);
+  expect(seen[0]?.length).toBeLessThanOrEqual(limits.label_chars_max);
+  expect(seen.slice(1)).toEqual(["ACP client", "ACP client", "ACP client", "ACP client"]);
 });

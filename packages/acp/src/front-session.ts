@@ -106,7 +106,7 @@ export class FrontSession {
     const onAbort = (): void => void (isAcpError(signal.reason, acpErrors.request_cancelled) && this.#cancel(own));
     signal.addEventListener("abort", onAbort, { once: true });
     try {
-      return await this.#driving((driver) => this.#run(driver, own, parts));
+      return await this.#driving((driver) => this.#run(driver, own, parts), own.over.signal);
     } catch (error) {
       return own.failed(error, this.id);
     } finally {
@@ -156,8 +156,8 @@ export class FrontSession {
     await this.session.close();
   }
 
-  async #driving<T>(work: (driver: DriverSeat) => Promise<T>): Promise<T> {
-    const driver = await this.#wheel.hold();
+  async #driving<T>(work: (driver: DriverSeat) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const driver = await this.#wheel.hold(signal);
     try {
       return await work(driver);
     } finally {
@@ -218,7 +218,11 @@ export class FrontSession {
         break;
       case "approval_resolved":
         return this.#questions.closed(event.approval_id);
+      case "queue_held":
+        return this.#takeBackHeld();
       case "driver_changed":
+        void this.#wheel.settle();
+        return this.#questions.reconsider();
       case "seat_left":
       case "seat_taken":
         return this.#questions.reconsider();
@@ -230,6 +234,12 @@ export class FrontSession {
     }
     if ("turn_id" in event ? this.#shows(event.turn_id) : this.#shows()) this.#send(this.#projection.of(frame));
     if (event.type === "turn_ended") this.#turns.delete(event.turn_id);
+  }
+
+  /** What is held waits for a word that no editor can give: it is taken back, so that its prompt is answered. */
+  #takeBackHeld(): void {
+    const held = new Set(this.#seat.state.queue.flatMap((prompt) => (prompt.held ? [prompt.prompt_id] : [])));
+    for (const own of this.#prompts) if (held.has(own.id)) void this.#cancel(own);
   }
 
   /** Only what is open still: this reader may be behind. */

@@ -42,6 +42,8 @@ export class Front {
   readonly #open = new Map<string, Opened>();
   readonly #leaving = new AbortController();
   #place: Promise<Place> | null = null;
+  /** Sessions that are being found or begun. */
+  #finding = 0;
 
   constructor(parts: FrontParts) {
     this.#parts = parts;
@@ -98,7 +100,7 @@ export class Front {
   }
 
   async #new(cwd: string, request: IncomingRequest): Promise<AcpNewSessionResponse> {
-    const session = await this.#reached((place) => place.start(cwd));
+    const session = await this.#found((place) => place.start(cwd));
     // The one session of a directory, or of a token, may be open already.
     const before = this.#open.get(session.id);
     if (before !== undefined) void session.close();
@@ -114,7 +116,7 @@ export class Front {
       this.#open.delete(sessionId);
       await before.leave();
     }
-    const session = await this.#reached((place) => place.open(sessionId), sessionId);
+    const session = await this.#found((place) => place.open(sessionId), sessionId);
     const front = await this.#opened(session, replay);
     request.afterResponse(() => front.run());
     return front.settings();
@@ -122,12 +124,10 @@ export class Front {
 
   /** @throws AcpError */
   async #opened(session: Session, replay: boolean): Promise<FrontSession> {
-    const { limits } = this.#parts;
     const { id } = session;
     const opened: Opened = {
       session: null,
       opening: this.#reached(async ({ owner }) => {
-        if (this.#open.size > limits.acp_sessions_max) throw tooMany("acp_sessions_max", limits.acp_sessions_max);
         const front = await FrontSession.open({ ...this.#parts, session, owner, ended: () => this.#forget(id, opened) }, { replay });
         return (opened.session = front);
       }, id),
@@ -139,6 +139,18 @@ export class Front {
       this.#forget(id, opened);
       void session.close();
       throw error;
+    }
+  }
+
+  /** A session to open, where there is room for one. @throws AcpError */
+  async #found(find: (place: Place) => Promise<Session>, sessionId?: string): Promise<Session> {
+    const { acp_sessions_max } = this.#parts.limits;
+    if (this.#open.size + this.#finding >= acp_sessions_max) throw tooMany("acp_sessions_max", acp_sessions_max);
+    this.#finding += 1;
+    try {
+      return await this.#reached(find, sessionId);
+    } finally {
+      this.#finding -= 1;
     }
   }
 

@@ -33,7 +33,10 @@ export function clientFacts(params: unknown): ClientFacts {
 function labelOf({ name, title, version: its }: Fields): string {
   const words = [title ?? name, its].filter((word) => typeof word === "string");
   const line = withoutSecrets(words.join(" ")).replace(/\s+/g, " ").replace(deceptiveCharacters, "").trim();
-  return [...line].slice(0, limits.label_chars_max).join("").slice(0, limits.label_chars_max).trim() || stranger.label;
+  let label = "";
+  // By characters: half of one is refused.
+  for (const character of line) if (label.length + character.length <= limits.label_chars_max) label += character;
+  return label.trim() || stranger.label;
 }
 
 type Fields = Readonly<Record<string, unknown>>;

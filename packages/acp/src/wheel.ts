@@ -25,13 +25,14 @@ export class Wheel {
     return this.#seat.state.seats.every(({ role }) => role !== "driver");
   }
 
-  /** To be followed by one `release`, unless it fails. @throws SessiondError `driver_taken` with who drives, `role_too_small`, … */
-  async hold(): Promise<DriverSeat> {
+  /** To be followed by one `release`, unless it fails. @throws SessiondError `driver_taken` with who drives, `role_too_small`, `cancelled`, … */
+  async hold(signal?: AbortSignal): Promise<DriverSeat> {
     this.#holders += 1;
     try {
-      return await this.#inTurn(() => this.#seat.takeDriver());
+      return await this.#inTurn(() => this.#seat.takeDriver({ signal }));
     } catch (error) {
-      this.#holders -= 1;
+      // Given up before the answer, it may be ours all the same.
+      void this.release();
       throw error;
     }
   }
@@ -39,6 +40,11 @@ export class Wheel {
   /** Resolves when others can have it. Never fails. */
   release(): Promise<void> {
     this.#holders -= 1;
+    return this.settle();
+  }
+
+  /** Gives back what nobody here holds. Never fails. */
+  settle(): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#holders > 0 || !this.drives) return;
       const seat = await this.#seat.takeDriver(); // the same seat, as one that drives: at once
