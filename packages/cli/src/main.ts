@@ -32,6 +32,7 @@ const subcommands: Readonly<Record<string, readonly [summary: string, load: () =
   ls: ["list sessions", () => import("./commands/ls.ts")],
   info: ["everything about a session but its conversation", () => import("./commands/info.ts")],
   watch: ["see what happens in all sessions, a line an event", () => import("./commands/watch.ts")],
+  acp: ["be the agent of an ACP editor, on stdin and stdout", () => import("./commands/acp.ts")],
   agents: ["list the agents that the daemon has", () => import("./commands/agents.ts")],
   status: ["say how the daemon is", () => import("./commands/status.ts")],
   doctor: ["say what is wrong here, with a daemon or without, and mend it with --fix", () => import("./commands/doctor.ts")],
