@@ -5,6 +5,7 @@ import type { ContentPart } from "@sessiond/client";
 import { limits } from "@sessiond/shared";
 import type { Command } from "commander";
 import { Failure } from "./exit-codes.ts";
+import { gathered } from "./options.ts";
 import { foreignLine } from "./screen.ts";
 
 /** Files and pictures that go with a prompt. The daemon's limits are looked at before anything is sent: then the sentence can name the file. */
@@ -17,8 +18,6 @@ export const addAttachmentOptions = (command: Command): Command =>
   command
     .option("--file <file>", "a text file that goes with the prompt; may be given again", gathered)
     .option("--image <file>", "a picture, for agents that take pictures: png, jpeg, gif or webp; likewise", gathered);
-
-const gathered = (path: string, before: readonly string[] = []): string[] => [...before, path];
 
 /** The prompt's words first, then what goes with it. @throws Failure usage, naming the file */
 export function withAttachments(prompt: string, { file = [], image = [] }: AttachmentFlags): ContentPart[] {

@@ -4,7 +4,7 @@ import { modeWords, settingWords } from "../agent-words.ts";
 import { takeSeat } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { say } from "../notice.ts";
-import { addReachOptions, jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
+import { addReachOptions, gathered, jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
 import { parsePolicy, policyWords, type Policy } from "../policies.ts";
 import { reach, type ReachFlags } from "../reach.ts";
 import { foreignLine, jsonLine } from "../screen.ts";
@@ -35,7 +35,7 @@ export function declare(command: Command): void {
       .option("--model <name>", "the model, from the next turn on")
       .option("--policy <policy>", "questions while nobody drives: hold, or reject-after=10m", parsePolicy)
       .option("--mode <mode>", "how the agent works, where it has modes")
-      .option("--option <name=value>", "a setting of the agent's own; may be given again", (text: string, before: readonly string[] = []) => [...before, text])
+      .option("--option <name=value>", "a setting of the agent's own; may be given again", gathered)
       .addOption(jsonOption("print the values there are then as one line of JSON"))
       .addHelpText(
         "after",
