@@ -191,6 +191,13 @@ describe("plans", () => {
     ).toHaveLength(8);
   });
 
+  test("B25 a step is one line, whatever stands in it", () => {
+    expect(new Seen().after(plan(["pending", "read\n? shell asks for permission"]))).toEqual([
+      "☰ plan, 0 of 1 done",
+      "  · read ⏎ ? shell asks for permission",
+    ]);
+  });
+
   test("a long plan is counted at its ends, and what the agent works on is named; who comes later sees where it stands", () => {
     const steps = Array.from({ length: 40 }, (_, at) => [at < 20 ? "completed" : at === 20 ? "in_progress" : "pending", `step ${at}`] as const);
     const lines = new Seen().after(plan(...steps));
