@@ -319,6 +319,27 @@ export const limitTable = {
     unit: "bytes",
     why: "messages that the other side does not take: two of the longest, and then the connection ends",
   },
+  // `sessiond acp`, for one editor.
+  acp_sessions_max: { value: 64, unit: "count", why: "sessions that one editor has open: each holds a seat and a connection; editors close what is not shown" },
+  acp_prompts_open_max: { value: 16, unit: "count", why: "of one session, sent and not answered: who sends more does not wait for answers" },
+  acp_running_output_chars_max: {
+    value: 16_384,
+    unit: "chars",
+    why: "of a running tool's output, its end: each time it is told whole, because content replaces what was there",
+  },
+  acp_calls_kept_max: { value: 256, unit: "count", why: "calls of a turn whose output is kept beside what they may still tell; ended ones go first" },
+  acp_cancel_wait_ms: { value: 10_000, unit: "ms", why: "a cancelled prompt is answered by then, whatever the daemon does; an agent has half of it to end" },
+  acp_yield_wait_ms: {
+    value: 2_000,
+    unit: "ms",
+    why: "the wheel is given back before a prompt is answered; a daemon that does not answer notices by itself that we are gone",
+  },
+  acp_detach_wait_ms: {
+    value: 80,
+    unit: "ms",
+    why: "an editor that closes its end is gone within a tenth of a second; seats that were not given back fall free by themselves",
+  },
+  acp_stop_wait_ms: { value: 5_000, unit: "ms", why: "with `--close stop`: sessions whose tools do not end by then are ended by the daemon alone" },
   // The client.
   call_timeout_ms: { value: 30_000, unit: "ms", why: "no verb waits for the model; what takes longer has failed" },
   repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },
