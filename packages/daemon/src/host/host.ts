@@ -2,6 +2,7 @@ import {
   isSessiondError,
   SessiondError,
   type Actor,
+  type AgentInfo,
   type HostEvent,
   type KeyId,
   type Limits,
@@ -236,6 +237,11 @@ export class Host {
   /** True when the token has a seat in the session, connected or in its grace. */
   holdsSeat(id: SessionId, tokenId: string): boolean {
     return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
+  }
+
+  /** Those that are offered: one that can be named all the same need not be there. */
+  agents(): AgentInfo[] {
+    return [...this.options.kinds.values()].filter((kind) => kind.isOffered?.() !== false).map((kind) => kind.info());
   }
 
   /** @returns those within reach, newest first */
