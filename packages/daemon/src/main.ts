@@ -230,6 +230,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
 
   async function status(): Promise<VerbOutput<"daemon_status">> {
     const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
+    await host.look();
     // From here on in one step: a number and the problem behind it are told together.
     const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? []), ...(parts.problems ?? [])];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);

@@ -276,6 +276,11 @@ export const limitTable = {
   },
   model_error_bytes_max: { value: 65_536, unit: "bytes", why: "of what a server says instead of an answer; the first 500 characters are told" },
   // Agents of other makers.
+  agent_look_ms: {
+    value: 2_000,
+    unit: "ms",
+    why: "programs of agents are looked for along PATH before they are told of; a disk that does not answer is not waited for",
+  },
   agent_start_wait_ms: {
     value: 60_000,
     unit: "ms",

@@ -39,6 +39,9 @@ export class Queue {
   async send(request: PromptRequest): Promise<VerbOutput<"send_prompt">> {
     const { id, log, limits, turns } = this.#host;
     this.#host.mustLive();
+    // Before anything is decided: from here on it is one step.
+    if (!log.decided.prompts.has(request.promptId)) await turns.look();
+    this.#host.mustLive();
     const known = log.decided.prompts.get(request.promptId);
     if (known !== undefined) {
       const answer = repeated(known, request, id);

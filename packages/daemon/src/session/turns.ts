@@ -83,6 +83,11 @@ export class Turns {
     return this.#agent;
   }
 
+  /** Let the agent look for what it needs. */
+  async look(): Promise<void> {
+    if (this.#host.kinds.has(this.#state.agent)) await this.ready().look?.();
+  }
+
   chosenChanged(): void {
     this.#agent?.chosenChanged?.();
   }
