@@ -3,6 +3,7 @@ import { SessiondError, version, type VerbOutput } from "@sessiond/shared";
 import type { AgentKind } from "./agents/agent.ts";
 import { reapOrphans } from "./agents/children.ts";
 import { openaiKind } from "./agents/openai/kind.ts";
+import { ServedAgents } from "./agents/served/served-agents.ts";
 import { Audit } from "./audit.ts";
 import { systemClock, within, type Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
@@ -115,6 +116,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
+  const served = new ServedAgents({ kinds, limits: config.limits });
   const host: Host = new Host({
     bootId,
     store,
@@ -135,6 +137,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     host,
     starts: new Starts(host),
     keys,
+    served,
     limits: config.limits,
     bootId,
     counters,
@@ -203,6 +206,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     if (unused) await door.close(config.limits.door_close_ms);
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
+    served.end(new SessiondError("shutting_down"));
     await door.close(config.limits.door_close_ms);
     keys.close();
     await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
