@@ -18,7 +18,14 @@ export function ownAnswers(offered: readonly OwnAnswer[]): OwnAnswers {
     seen.set(kind, count);
     const option_id = count === 1 ? kind : `${kind}_${count}`;
     names.set(option_id, id);
-    return { option_id, kind, label: escapeDeceptive(label).replaceAll(/[\n\t]/g, " ").slice(0, limits.title_chars_max), remembers: null };
+    return {
+      option_id,
+      kind,
+      label: escapeDeceptive(label)
+        .replaceAll(/[\n\t]/g, " ")
+        .slice(0, limits.title_chars_max),
+      remembers: null,
+    };
   });
   return { options, nameOf: (optionId) => names.get(optionId) };
 }

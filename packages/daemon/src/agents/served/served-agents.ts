@@ -66,7 +66,10 @@ export class ServedAgents {
     const serving = new Serving(offer, { limits, onEnd });
     this.#byName.set(name, serving);
     this.#byHash.set(hash, serving);
-    kinds.set(name, servedKind(offer, () => this.#byName.get(name)));
+    kinds.set(
+      name,
+      servedKind(offer, () => this.#byName.get(name)),
+    );
     return serving;
   }
 }

@@ -99,9 +99,14 @@ export class ServedTurn {
           return;
         } else await new Promise<void>((resolve) => (this.#wake = resolve));
       }
+    } catch (error) {
+      // What was said is at fault: the turn ends with that, and waits for nobody.
+      this.#serving.tell({ type: "cancel", turn_id: this.turnId });
+      this.forget();
+      throw error;
     } finally {
       signal.removeEventListener("abort", leave);
-      // Also where the session found fault with what was said.
+      // The session goes, or has found fault itself: it waits so long as it likes.
       this.#leave();
       await this.#released;
     }
@@ -182,7 +187,8 @@ export class ServedTurn {
   #leave(): void {
     if (this.#leaving || this.#over) return;
     this.#leaving = true;
-    this.#serving.tell({ type: "cancel", turn_id: this.turnId });
+    // Behind the ends of its questions, which were closed just now: it is told how, and not only that the turn is over.
+    queueMicrotask(() => void (this.#over || this.#serving.tell({ type: "cancel", turn_id: this.turnId })));
     // How it ends it may have said already, in what is dropped now.
     if (this.#call?.events.some(({ type }) => type === "turn_end") === true) this.forget();
     this.#answer(nothing);
