@@ -33,6 +33,7 @@ interface Rule {
 const entries: Readonly<Record<string, string>> = {
   "@sessiond/shared": "packages/shared/src/index.ts",
   "@sessiond/shared/router-type": "packages/shared/src/router-type.ts",
+  "@sessiond/shared/acp": "packages/shared/src/acp/index.ts",
   "@sessiond/client": "packages/client/src/index.ts",
   "@sessiond/client/node": "packages/client/src/node/index.ts",
   "@sessiond/daemon": "packages/daemon/src/main.ts",

@@ -148,9 +148,9 @@ export class ScriptedTurn implements AsyncIterable<AgentEvent> {
     id: string,
     input: Record<string, unknown> = { command: "true" },
     preview = JSON.stringify(input),
-    { tool = "shell", pattern = null }: Partial<Pick<Question, "tool" | "pattern">> = {},
+    { tool = "shell", pattern = null, options }: Partial<Pick<Question, "tool" | "pattern" | "options">> = {},
   ): Promise<Answer> {
-    return this.#turn.ask({ toolCallId: id, tool, input, preview, digest: bindingDigest(tool, input), pattern });
+    return this.#turn.ask({ toolCallId: id, tool, input, preview, digest: bindingDigest(tool, input), pattern, ...(options && { options }) });
   }
 
   /** @returns how many prompts were delivered */

@@ -282,6 +282,29 @@ export const limitTable = {
     why: "used by one answer; what a server says beyond it is no count, and sums must stay whole numbers",
   },
   model_error_bytes_max: { value: 65_536, unit: "bytes", why: "of what a server says instead of an answer; the first 500 characters are told" },
+  // The ACP wire: an agent that is our child, an editor whose agent we are.
+  acp_message_bytes_max: {
+    value: 16_777_216,
+    unit: "bytes",
+    why: "one line: an edit of a large file comes with the old and the new text; a longer one is skipped to its end, and answered by an error",
+  },
+  acp_depth_max: { value: 64, unit: "count", why: "values within values of one message: what walks them goes down by calls, and the stack is everybody's" },
+  acp_id_chars_max: { value: 256, unit: "chars", why: "an id of a request is kept until its answer; others use numbers, or 36 characters" },
+  acp_requests_open_max: {
+    value: 256,
+    unit: "count",
+    why: "requests without an answer, of each side: a prompt and some questions for each session of an editor; more is a loop",
+  },
+  acp_unhandled_bytes_max: {
+    value: 33_554_432,
+    unit: "bytes",
+    why: "messages that wait for the one before them: two of the longest, and then the connection ends; whoever reads should wait for them",
+  },
+  acp_unwritten_bytes_max: {
+    value: 33_554_432,
+    unit: "bytes",
+    why: "messages that the other side does not take: two of the longest, and then the connection ends",
+  },
   // The client.
   call_timeout_ms: { value: 30_000, unit: "ms", why: "no verb waits for the model; what takes longer has failed" },
   repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },
