@@ -59,7 +59,11 @@ export class ServedHouse {
 
 /** Resolves when the seat's state fulfils it. */
 export async function until(seat: DriverSeat, holds: () => boolean): Promise<void> {
-  while (!holds()) await seat.changed();
+  while (!holds()) {
+    // From then on the next change is always there at once.
+    if (seat.connection === "ended") throw (await seat.ended) ?? new Error("the seat was left");
+    await seat.changed();
+  }
 }
 
 export const question = async (seat: DriverSeat) => {
