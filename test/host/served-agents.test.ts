@@ -16,7 +16,7 @@ const aborted = ({ signal }: TurnToRun): Promise<void> =>
 
 const journalOf = (sessionId: string): string => {
   const folder = join(house.daemon.root, "state/sessiond/sessions", sessionId);
-  const names = readdirSync(folder).filter((name) => /^journal/.test(name));
+  const names = readdirSync(folder).filter((name) => name.startsWith("journal"));
   return names.map((name) => readFileSync(join(folder, name), "utf8")).join("");
 };
 
@@ -410,4 +410,43 @@ test("a mode that is chosen while a turn runs reaches the agent in it, and what 
   expect(await turn).toMatchObject({ stopReason: "end_turn" });
   expect(seen).toEqual([null, "plan"]);
   expect(seat.state).toMatchObject({ agent_facts: { mode: "plan" }, chosen: { mode: "plan" } });
+});
+
+test("B4 a rotated host key ends the offer and its turns, whose signals abort; the library makes the offer again with the key that there is now", async () => {
+  await open();
+  const turns: TurnToRun[] = [];
+  const served = await house.serve("mine", async function* (turn) {
+    turns.push(turn);
+    yield `heard ${turn.text}`;
+    if (turn.text === "wait") await aborted(turn);
+  });
+  const seat = await house.driver("mine");
+  const ended = seat.prompt("wait");
+  await until(seat, () => seat.state.messages.at(-1)?.text === "heard wait");
+  await house.daemon.call("rotate_host_key", {}, { host_key: house.daemon.hostKey });
+  expect(await ended).toMatchObject({ stopReason: "failed", error: { code: "agent_unavailable" } });
+  await new Promise<void>((resolve) => {
+    const look = () => served.connection === "live" && turns[0]?.signal.aborted === true && resolve();
+    served.onChange(look);
+    look();
+  });
+  expect(turns[0]?.signal.reason).toMatchObject({ code: "daemon_unreachable" });
+  expect(await turns[0]?.ask({ toolCallId: "none" })).toMatchObject({ allowed: false });
+  expect(await seat.prompt("again")).toMatchObject({ text: "heard again" });
+});
+
+test("a handle that is closed serves nobody any more, and one closed before serves nobody at all", async () => {
+  await open();
+  const host = await house.host();
+  const play: Play = async function* () {
+    yield "here";
+  };
+  const served = await host.serveAgent("mine", { prompt: play });
+  await host.close();
+  expect(await served.ended).toBeNull();
+  expect(served.connection).toBe("ended");
+  expect(await refusal(host.serveAgent("mine", { prompt: play }))).toMatchObject({ code: expect.stringMatching(/cancelled|daemon_unreachable/) });
+  await house.leave(served);
+  await using again = await house.serve("mine", play);
+  expect(again.turns).toBe(0);
 });
