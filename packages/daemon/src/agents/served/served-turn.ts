@@ -88,7 +88,7 @@ export class ServedTurn {
     signal.addEventListener("abort", leave, { once: true });
     this.#begin(parts);
     try {
-      while (!this.#leaving) {
+      while (!this.#leaving && (this.#lost || !this.#over)) {
         const call = this.#call;
         if (call !== null) {
           yield* this.#apply(call.events);
