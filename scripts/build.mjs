@@ -1,4 +1,4 @@
-// Builds what is shipped: packages/cli/dist (two bundles side by side) and packages/{shared,client}/dist
+// Builds what is shipped: packages/cli/dist (three bundles side by side) and packages/{shared,client}/dist
 // (modules with types, for those who write against the library). Each dist is made beside the old one and
 // then takes its place, so that nobody starts a half-written file. Types are checked by `npm run check`, not here.
 //
@@ -18,8 +18,12 @@ import { verbFacts } from "./verb-facts.mjs";
 // like are parts of the daemon's bundle, and run little of the rest.
 const bundles = [
   { name: "sessiond", entry: "packages/cli/src/main.ts", executable: true, onlyCalls: true, keep: "true" },
+  // Started by `sessiond acp`, in the command's own process.
+  { name: "acp", entry: "packages/acp/src/main.ts", onlyCalls: true },
   { name: "daemon", entry: "packages/daemon/src/bin.ts", executable: false, onlyCalls: false, keep: '!/^[a-z]/.test(process.argv[2] ?? "")' },
 ];
+// An editor starts it with every window, so the command's own bundle is not loaded for it; that one has its help.
+const acpAlone = '(process.argv[2] === "acp" && !process.argv.includes("--help") && !process.argv.includes("-h"))';
 const launcher = { name: "launch", entry: "packages/cli/src/launch.ts", onlyCalls: false };
 const libraries = ["shared", "client"]; // in this order: the client's types name the shared ones
 // Native, so it cannot be bundled; the others are what `ws` asks for and does without.
@@ -46,7 +50,10 @@ async function buildBundles(root) {
     // CommonJS, whose loader is a tenth of a start faster than that of modules, and whose code can be kept.
     writeFileSync(join(dir, "package.json"), '{ "type": "commonjs" }\n');
     for (const { name, executable, keep } of bundles) {
-      const launch = `require("./launch.js").launch(__dirname, "${name}-main.js", ${keep});\n`;
+      if (keep === undefined) continue;
+      const main = `"${name}-main.js"`;
+      const entry = name === "sessiond" ? `${acpAlone} ? "acp-main.js" : ${main}` : main;
+      const launch = `require("./launch.js").launch(__dirname, ${entry}, ${keep});\n`;
       writeFileSync(join(dir, `${name}.js`), `${executable ? `${shebang}\n` : ""}${launch}`, { mode: executable ? 0o755 : 0o644 });
     }
   });

@@ -6,6 +6,7 @@ import {
   type ApprovalOption,
   type Became,
   type ContentPart,
+  type OptionValues,
   type Policy,
   type VerbOutput,
   type WhenBusy,
@@ -46,6 +47,10 @@ export interface ConfigureRequest {
   readonly model?: string | undefined;
   /** What decides about a question while no driver is seated. */
   readonly policy?: Policy | undefined;
+  /** One of `state.agent_facts.modes` by its id. */
+  readonly mode?: string | undefined;
+  /** Settings of the agent's own by their ids, as `state.agent_facts.options` has them: one of the choices' ids, or true and false. */
+  readonly options?: OptionValues | undefined;
 }
 
 /** The values that there are now, and the seq from which they count. */
@@ -161,10 +166,15 @@ export class DriverSeat extends ViewerSeat {
     return calls.call("interrupt", { session_id: sessionId, turn_id: current }, auth, options);
   }
 
-  /** All of what is given, or nothing. @throws SessiondError `model_unknown`, … */
-  configure({ title, starred, model, policy }: ConfigureRequest, options: CallOptions = {}): Promise<Configured> {
+  /**
+   * All of what is given, or nothing. An agent that refuses a mode or an option later says so by a notice, and
+   * `state.agent_facts` has what holds.
+   *
+   * @throws SessiondError `model_unknown`, `unsupported` for a mode or an option that the agent has not told of, …
+   */
+  configure({ title, starred, model, policy, mode, options }: ConfigureRequest, call: CallOptions = {}): Promise<Configured> {
     const { calls, auth, sessionId } = this.parts;
-    return calls.call("configure_session", { session_id: sessionId, title, starred, model, policy }, auth, options);
+    return calls.call("configure_session", { session_id: sessionId, title, starred, model, policy, mode, options }, auth, call);
   }
 
   /** A note in the transcript, which the model never gets. Never repeated by the library: after a lost link the error says that it may have happened. */

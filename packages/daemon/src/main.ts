@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { SessiondError, version, type VerbOutput } from "@sessiond/shared";
 import type { AgentKind } from "./agents/agent.ts";
+import { acpKinds } from "./agents/acp/kinds.ts";
 import { reapOrphans } from "./agents/children.ts";
 import { openaiKind } from "./agents/openai/kind.ts";
 import { ServedAgents } from "./agents/served/served-agents.ts";
@@ -101,18 +102,24 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   });
   const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
   const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir, config.cacheDir];
+  const ofChildren = { programDirs: parts.programDirs, childEnv: config.childEnv, home: config.home, limits: config.limits };
+  const mark = (call: string) => `${installId}.${bootId}.${call}`;
   const builtIn = () => [
     openaiKind({
       ...config.model,
+      ...ofChildren,
       model: config.model.name,
       forbiddenDirs,
       secretFiles: config.secretFiles,
-      programDirs: parts.programDirs,
-      childEnv: config.childEnv,
-      home: config.home,
+      mark,
       daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.steady() - begun)})`,
-      mark: (call) => `${installId}.${bootId}.${call}`,
-      limits: config.limits,
+    }),
+    ...acpKinds(config.agents, {
+      ...ofChildren,
+      forbiddenDirs: [...forbiddenDirs, ...config.secretFiles],
+      mark,
+      directory: (id) => store.directory(id),
+      report,
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));

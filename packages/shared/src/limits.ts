@@ -282,6 +282,27 @@ export const limitTable = {
     why: "used by one answer; what a server says beyond it is no count, and sums must stay whole numbers",
   },
   model_error_bytes_max: { value: 65_536, unit: "bytes", why: "of what a server says instead of an answer; the first 500 characters are told" },
+  // Agents of other makers.
+  agent_start_wait_ms: {
+    value: 60_000,
+    unit: "ms",
+    why: "until an agent has said what it can, and again until its conversation is there: some load for seconds, and a loaded machine gets patience",
+  },
+  agent_load_wait_ms: { value: 120_000, unit: "ms", why: "an agent that takes a conversation up says all of it again" },
+  agent_setting_wait_ms: { value: 20_000, unit: "ms", why: "an agent that is told a mode, an option or a model; some ask their provider" },
+  agent_close_wait_ms: {
+    value: 1_000,
+    unit: "ms",
+    why: "an agent is told to close the conversation, and then that nobody listens: as long each, then it is ended",
+  },
+  agent_exit_wait_ms: { value: 1_000, unit: "ms", why: "from the end of an agent's output to that of its process, whose exit code is told" },
+  agent_said_chars_max: { value: 65_536, unit: "chars", why: "text of an agent that its session has not taken: beyond it the agent is not read" },
+  agent_calls_remembered: { value: 1_024, unit: "count", why: "tool calls of a turn whose updates are known as such; a long turn has hundreds" },
+  agent_facts_chars_max: { value: 262_144, unit: "chars", why: "modes, options or commands of an agent, each together: part of every snapshot" },
+  agent_stderr_bytes_max: { value: 1_048_576, unit: "bytes", why: "what an agent says beside its answers; then the file is kept once as .1 and begun anew" },
+  agent_stderr_line_chars_max: { value: 4_096, unit: "chars", why: "a longer line is cut there: secrets are looked for in whole lines" },
+  agent_places_max: { value: 64, unit: "count", why: "versions of Node in which an installed agent is looked for, newest first" },
+  agents_configured_max: { value: 64, unit: "count", why: "in config.toml; a list of them is read by a person" },
   // The ACP wire: an agent that is our child, an editor whose agent we are.
   acp_message_bytes_max: {
     value: 16_777_216,
@@ -305,6 +326,27 @@ export const limitTable = {
     unit: "bytes",
     why: "messages that the other side does not take: two of the longest, and then the connection ends",
   },
+  // `sessiond acp`, for one editor.
+  acp_sessions_max: { value: 64, unit: "count", why: "sessions that one editor has open: each holds a seat and a connection; editors close what is not shown" },
+  acp_prompts_open_max: { value: 16, unit: "count", why: "of one session, sent and not answered: who sends more does not wait for answers" },
+  acp_running_output_chars_max: {
+    value: 16_384,
+    unit: "chars",
+    why: "of a running tool's output, its end: each time it is told whole, because content replaces what was there",
+  },
+  acp_calls_kept_max: { value: 256, unit: "count", why: "calls of a turn whose output is kept beside what they may still tell; ended ones go first" },
+  acp_cancel_wait_ms: { value: 10_000, unit: "ms", why: "a cancelled prompt is answered by then, whatever the daemon does; an agent has half of it to end" },
+  acp_yield_wait_ms: {
+    value: 2_000,
+    unit: "ms",
+    why: "the wheel is given back before a prompt is answered; a daemon that does not answer notices by itself that we are gone",
+  },
+  acp_detach_wait_ms: {
+    value: 80,
+    unit: "ms",
+    why: "an editor that closes its end is gone within a tenth of a second; seats that were not given back fall free by themselves",
+  },
+  acp_stop_wait_ms: { value: 5_000, unit: "ms", why: "with `--close stop`: sessions whose tools do not end by then are ended by the daemon alone" },
   // The client.
   call_timeout_ms: { value: 30_000, unit: "ms", why: "no verb waits for the model; what takes longer has failed" },
   repeat_ms_max: { value: 600_000, unit: "ms", why: "no call is repeated when it is older than this" },

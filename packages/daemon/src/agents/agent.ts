@@ -140,6 +140,8 @@ export interface AgentKind {
   knowsModel(model: string, told: readonly AgentOption[]): boolean;
   /** The model is a setting of a running agent: another one is chosen by `chosenChanged`, not by another agent. */
   readonly modelIsSetting?: true;
+  /** False: it can be named, and `list_agents` leaves it out; absent: it is offered. */
+  isOffered?(): boolean;
   /** What `list_agents` tells. */
   info(): AgentInfo;
   /** Null when its commands can be run in a sandbox here; else what is missing and how to get it. Absent: it has none. */

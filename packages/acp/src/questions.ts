@@ -1,0 +1,128 @@
+import { isSessiondError, type Approval, type DriverSeat, type ViewerSeat } from "@sessiond/client";
+import { mustReadAcp, permissionResponse, type AcpPermissionRequest, type JsonRpcPeer } from "@sessiond/shared/acp";
+import { askedCall, offered } from "./permission.ts";
+import type { ToolCalls } from "./tool-calls.ts";
+import type { Wheel } from "./wheel.ts";
+
+export interface QuestionsParts {
+  readonly peer: JsonRpcPeer;
+  readonly seat: ViewerSeat;
+  readonly wheel: Wheel;
+  readonly calls: ToolCalls;
+  /** The owner minted this connection's token. */
+  readonly owner: boolean;
+  /** A word to whoever sits before the editor. */
+  readonly say: (text: string) => void;
+}
+
+interface Question {
+  readonly approval: Approval;
+  /** While the editor is asked. */
+  asking: AbortController | null;
+  /** The editor has said what it had to say. */
+  done: boolean;
+}
+
+/**
+ * Questions of turns that are this connection's own business. The editor is asked only while this connection drives: with
+ * the wheel goes the question, and what was settled elsewhere is withdrawn. Where nobody drives the wheel is taken for it.
+ * What the editor does not choose stays open, for other terminals.
+ */
+export class Questions {
+  readonly #parts: QuestionsParts;
+  readonly #open = new Map<string, Question>();
+  #gripped = false;
+  #gripping = false;
+
+  constructor(parts: QuestionsParts) {
+    this.#parts = parts;
+  }
+
+  opened(approval: Approval): void {
+    if (this.#open.has(approval.approval_id)) return;
+    this.#open.set(approval.approval_id, { approval, asking: null, done: false });
+    this.reconsider();
+  }
+
+  closed(approvalId: string): void {
+    const question = this.#open.get(approvalId);
+    this.#open.delete(approvalId);
+    question?.asking?.abort();
+    this.reconsider();
+  }
+
+  /** Of those that are open here, others have been settled. */
+  only(approvals: readonly Approval[]): void {
+    for (const id of this.#open.keys()) if (approvals.every(({ approval_id }) => approval_id !== id)) this.closed(id);
+  }
+
+  /** Also whenever the wheel may have changed hands. */
+  reconsider(): void {
+    const { wheel } = this.#parts;
+    const waiting = [...this.#open.values()].filter(({ done }) => !done);
+    if (wheel.drives) for (const question of waiting) void this.#ask(question);
+    else {
+      for (const question of waiting) {
+        question.asking?.abort();
+        question.asking = null;
+      }
+      if (waiting.length > 0 && wheel.free) void this.#grip();
+    }
+    if (this.#open.size === 0) this.#letGo();
+  }
+
+  /** The connection or the session goes: nothing is asked any more. */
+  close(): void {
+    for (const { asking } of this.#open.values()) asking?.abort();
+    this.#open.clear();
+    this.#letGo();
+  }
+
+  async #grip(): Promise<void> {
+    if (this.#gripping || this.#gripped) return;
+    this.#gripping = true;
+    try {
+      await this.#parts.wheel.hold();
+      this.#gripped = true;
+    } catch {
+      return; // somebody else was first, or we may not: it is theirs to answer
+    } finally {
+      this.#gripping = false;
+    }
+    this.reconsider();
+  }
+
+  #letGo(): void {
+    if (!this.#gripped) return;
+    this.#gripped = false;
+    void this.#parts.wheel.release();
+  }
+
+  async #ask(question: Question): Promise<void> {
+    if (question.asking !== null) return;
+    const { peer, seat, calls, owner, say } = this.#parts;
+    const { approval } = question;
+    const options = offered(approval, owner);
+    if (options.length === 0) {
+      question.done = true;
+      return say(`${approval.tool} waits for an answer that can be given in a terminal only: \`sessiond approve --session ${seat.sessionId}\`.`);
+    }
+    const { signal } = (question.asking = new AbortController());
+    const params: AcpPermissionRequest = { sessionId: seat.sessionId, toolCall: askedCall(approval, seat.state, calls), options };
+    try {
+      const { outcome } = mustReadAcp(permissionResponse, await peer.request("session/request_permission", params, { signal }));
+      if (signal.aborted) return;
+      question.done = true;
+      const optionId = outcome.outcome === "selected" ? outcome.optionId : undefined;
+      // An answer that was not offered is none.
+      if (optionId === undefined || options.every((option) => option.optionId !== optionId)) return;
+      const driver: DriverSeat = await seat.takeDriver();
+      await driver.approve(approval, { optionId });
+    } catch (error) {
+      // Withdrawn, or a client that cannot be asked: others may answer.
+      if (signal.aborted) return;
+      question.done = true;
+      if (isSessiondError(error) && error.code !== "approval_gone") say(`The answer did not count: ${error.message}`);
+    }
+  }
+}
