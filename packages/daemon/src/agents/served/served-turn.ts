@@ -167,7 +167,7 @@ export class ServedTurn {
   /** The program goes on meanwhile, and may ask more. */
   #ask({ ask_id, tool_call_id, tool, input, preview, options }: Ask): void {
     if (!this.#open.has(tool_call_id)) throw new SessiondError("conflict", { reason: "the agent asks about a tool call that it has not open" });
-    const own = options === undefined ? null : ownAnswers(options);
+    const own = options === undefined ? null : ownAnswers(options, this.#serving.offer.agent);
     const digest = bindingDigest(tool, input);
     const question = { toolCallId: tool_call_id, tool, input, preview, digest, pattern: null, ...(own && { options: own.options }) };
     void this.#turn.ask(question).then((answer) => {
