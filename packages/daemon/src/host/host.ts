@@ -239,7 +239,13 @@ export class Host {
     return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
   }
 
-  /** Those that are offered: one that can be named all the same need not be there. */
+  /** Let agents look for what they need, before they are told of; a disk that does not answer holds nobody up for long. */
+  async look(): Promise<void> {
+    const { clock, limits, kinds } = this.options;
+    await within(clock, limits.agent_look_ms, Promise.all([...kinds.values()].map((kind) => kind.look?.())));
+  }
+
+  /** Those that are offered, as they were when they looked last: one that can be named all the same need not be there. */
   agents(): AgentInfo[] {
     return [...this.options.kinds.values()].filter((kind) => kind.isOffered?.() !== false).map((kind) => kind.info());
   }

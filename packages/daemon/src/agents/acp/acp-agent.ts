@@ -23,7 +23,8 @@ export interface AcpAgentOptions {
   readonly hide: Hide;
   /** @throws TurnFailure agent_unavailable; nothing is left of it when `signal` aborted */
   start(context: AgentContext): Promise<{ readonly child: TalkingChild; readonly log: StderrFile }>;
-  unavailable(context: AgentContext): string | null;
+  /** Null when its program is there; else what to do. */
+  missing(context: AgentContext): Promise<string | null>;
   report(error: unknown): void;
 }
 
@@ -41,6 +42,8 @@ export class AcpAgent implements Agent {
   #live: Live | null = null;
   /** Also while it is on its way to a conversation. */
   #program: Program | null = null;
+  /** As of the last look. */
+  #missing: string | null = null;
   #closed = false;
   /** A prompt has come, and the agent has not got it yet. */
   #preparing = false;
@@ -50,8 +53,12 @@ export class AcpAgent implements Agent {
     this.#options = options;
   }
 
+  async look(): Promise<void> {
+    this.#missing = await this.#options.missing(this.#context);
+  }
+
   unavailable(): string | null {
-    return this.#options.unavailable(this.#context);
+    return this.#missing;
   }
 
   /** Before it has run nobody knows: then the turn says so. */

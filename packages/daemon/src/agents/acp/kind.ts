@@ -35,14 +35,15 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
   let prefix: Promise<readonly string[]> | undefined;
   const { programDirs = systemProgramDirs, limits, report } = options;
   const hide = hiding(Object.values(entry.env));
-  const find = (context?: AgentContext): FoundProgram | null => {
+  const find = (context?: AgentContext): Promise<FoundProgram | null> => {
     const paths = [entry.env["PATH"], context?.env["PATH"], options.childEnv["PATH"]];
     return findProgram(entry.command, { paths, home: options.home, ...(context && { workdir: context.workdir }) });
   };
-  const unavailable = (context?: AgentContext): string | null => (find(context) === null ? whyNot(entry) : null);
+  /** As when it was looked for last; undefined: nobody has looked. */
+  let seen: FoundProgram | null | undefined;
 
   const start = async (context: AgentContext) => {
-    const found = find(context);
+    const found = await find(context);
     if (found === null) throw new TurnFailure("agent_unavailable", `The agent cannot run: ${whyNot(entry)}.`);
     prefix ??= deathSignalPrefix(programDirs);
     const words = await prefix;
@@ -59,18 +60,20 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     defaultModel: "",
     modelIsSetting: true,
     knowsModel: (model, told) => model === "" || (told.length === 0 ? /^[^\p{C}]{1,128}$/u.test(model) : isOffered(model, told)),
-    isOffered: () => options.configured || find() !== null,
+    look: async () => void (seen = await find()),
+    isOffered: () => options.configured || (seen ?? null) !== null,
     info: () => ({
       name: entry.name,
       kind: "acp",
-      command: find()?.path ?? entry.command,
+      command: seen?.path ?? entry.command,
       default_model: "",
       models: null,
       modes: [],
       capabilities: { park: false, steer: false, images: true },
-      unavailable: unavailable(),
+      unavailable: seen === null ? whyNot(entry) : null,
     }),
-    create: (context) => new AcpAgent(context, { entry, limits, hide, start, unavailable, report }),
+    create: (context) =>
+      new AcpAgent(context, { entry, limits, hide, start, missing: async (context) => ((await find(context)) === null ? whyNot(entry) : null), report }),
   };
 }
 
