@@ -12,8 +12,10 @@ const whole = process.env["SESSIOND_WHOLE"] === "1";
 /** Of the whole: what measures memory or ratios, or floods the machine, is given it for itself, when all else is done. */
 const alone = ["test/peers/**/*.test.ts", "test/endurance/events.test.ts", "test/attack/wire*.test.ts", "test/process/herd.test.ts"];
 const everything = ["test/**/*.test.ts"];
+/** `npm run test:acp` has programs of others installed, and a configuration of its own. */
+const elsewhere = ["test/acp-peers/**"];
 const groups = [
-  { include: everything, exclude: alone, maxWorkers: 2 },
+  { include: everything, exclude: [...alone, ...elsewhere], maxWorkers: 2 },
   { include: alone, maxWorkers: 1 },
 ].map((group, index) => ({ extends: true as const, test: { name: index === 0 ? "side by side" : "alone", ...group, sequence: { groupOrder: index } } }));
 
@@ -26,7 +28,7 @@ export default defineConfig({
   cacheDir: ".tmp/vite",
   test: {
     // A group's list would be added to this one.
-    ...(whole ? { projects: groups } : { include: everything }),
+    ...(whole ? { projects: groups } : { include: everything, exclude: elsewhere }),
     pool: "forks",
     // Most of a test's time is waiting.
     maxWorkers: Math.max(2, availableParallelism() - 1),

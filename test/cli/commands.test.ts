@@ -164,7 +164,7 @@ test("set prints the values there are then, ls and info show them; title and pol
   );
   expect((await house.run(cwd, "ls")).stdout).toContain(`★ ${cwd}  “the parser”`);
   const { stdout } = await house.run(cwd, "set", "--no-title", "--unstar", "--policy", "hold", "--json");
-  expect(jsonLines(stdout)).toEqual([{ session_id: text, title: null, starred: false, model: "practice", policy: { type: "hold" } }]);
+  expect(jsonLines(stdout)).toEqual([{ session_id: text, title: null, starred: false, model: "practice", policy: { type: "hold" }, mode: null, options: {} }]);
 });
 
 test("B28 a question under reject_after shows from outside how long it still has, and is refused when that has passed", async () => {
@@ -211,7 +211,7 @@ test("note, info and agents: what was left is shown, everything is there, and as
     { workdir: cwd, turns: 1, files: [{ path: "made.txt" }], usage: { input_tokens: expect.any(Number) as number } },
   ]);
   expect(jsonLines((await house.run(cwd, "agents", "--json")).stdout)).toMatchObject([{ name: "openai", default_model: "practice" }]);
-  expect((await house.run(cwd, "agents")).stdout).toMatch(/^AGENT .*\nopenai +practice/);
+  expect((await house.run(cwd, "agents")).stdout).toMatch(/^AGENT .*\nopenai +built-in +practice/);
 });
 
 test("B2 nothing that was printed here holds a token or a key", () => {

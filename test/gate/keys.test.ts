@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFile, rm, stat, writeFile } from "node:fs/promises";
-import { checksum, limits, type Auth } from "@sessiond/shared";
+import { checksum, limits, stateFormat, type Auth } from "@sessiond/shared";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { removeRoot, startTestDaemon, type TestDaemon, type TestOptions } from "../../packages/daemon/src/testing.ts";
 import { at, eventsOf, filesOf, hold, hostAuth, idOf, makeWorkdir, seatSecretOf, type Held } from "../support/gate-world.ts";
@@ -489,7 +489,7 @@ describe("B12 its file", () => {
     await daemon.stop(0);
     for (const name of ["format.json", "keys.json"]) await rm(at(daemon, name), { force: true });
     daemon = await start({ root: daemon.root });
-    expect(JSON.parse(await readFile(at(daemon, "format.json"), "utf8"))).toMatchObject({ format: 2 });
+    expect(JSON.parse(await readFile(at(daemon, "format.json"), "utf8"))).toMatchObject({ format: stateFormat });
     expect(await worksFor(session.session_id, token)).toBe("ok");
     expect((await daemon.call("daemon_status", {}, owner())).set_aside).toEqual([]);
     expect(await records()).toEqual([]);

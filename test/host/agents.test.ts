@@ -20,7 +20,17 @@ const agents = async (house: House) => (await house.daemon.call("list_agents", {
 
 test("list_agents tells models, modes and capabilities, to the owner and to every token of a session", async () => {
   const house = await open({ model: { apiKey: "sk-secret", baseURL: "http://127.0.0.1:9/v1", name: "m1" } });
-  const told = [{ name: "openai", default_model: "m1", models: null, modes: [], capabilities: { park: true, steer: true, images: false }, unavailable: null }];
+  const told = [
+    {
+      name: "openai",
+      kind: "built_in",
+      default_model: "m1",
+      models: null,
+      modes: [],
+      capabilities: { park: true, steer: true, images: false },
+      unavailable: null,
+    },
+  ];
   expect(await agents(house)).toEqual(told);
   const { session, token } = await house.start();
   const id = { session_id: session.session_id };

@@ -67,19 +67,19 @@ test("B25 a question survives a crash under the same id, and its answer lets the
   const resumed = await after.kind.turn();
   const again = resumed.ask("c1", input);
   await back.approve(question);
-  expect(await again).toEqual({ allowed: true, digest: question.digest });
+  expect(await again).toMatchObject({ allowed: true, digest: question.digest });
   expect(eventsOf(await after.journal(), "approval_requested")).toHaveLength(1);
 });
 
 test("B26 an answer reaches the agent with the digest that was shown; a refusal with its reason", async () => {
   const { driver, question, answer, turn } = await asking();
   expect(await driver.approve(question)).toMatchObject({ option_id: "allow_once" });
-  expect(await answer).toEqual({ allowed: true, digest: question.digest });
+  expect(await answer).toEqual({ allowed: true, digest: question.digest, optionId: "allow_once", cause: "answer" });
   await turn.call("c2", { command: "other" });
   const second = turn.ask("c2", { command: "other" });
   await driver.event("approval_requested", 2);
   await driver.approve(await driver.question(), "reject_once", "not on a Friday");
-  expect(await second).toEqual({ allowed: false, reason: "not on a Friday" });
+  expect(await second).toEqual({ allowed: false, reason: "not on a Friday", optionId: "reject_once", cause: "answer" });
 });
 
 test("B26 a wrong digest or an unknown option is refused; the question stays open and nothing is answered", async () => {

@@ -24,7 +24,7 @@ test("B44 all that is given counts together, in one frame, for everybody, and af
   const rig = await Rig.start({ script });
   const driver = await rig.driver("editor", { secret });
   const watcher = await rig.attach("watcher");
-  expect(await configure(driver, all)).toEqual({ seq: expect.any(Number), ...all });
+  expect(await configure(driver, all)).toEqual({ seq: expect.any(Number), ...all, mode: null, options: {} });
   expect(eventsOf(await rig.journal(), "session_configured")).toEqual([
     { type: "session_configured", ...all, by: { seat_id: driver.seatId, label: "editor" } },
   ]);
@@ -81,7 +81,9 @@ test("B44 what the schema refuses changes nothing either", async () => {
     { title: "" },
     { title: "x".repeat(limits.session_title_chars_max + 1) },
     { model: "" },
-    { mode: "plan" },
+    { mode: "" },
+    { options: { thinking: 3 } },
+    { effort: "high" },
     { starred: "yes" },
   ];
   for (const settings of bad) await expect(configure(driver, { starred: true, ...settings } as Settings)).rejects.toMatchObject({ code: "bad_request" });

@@ -41,7 +41,7 @@ test("B27 B28 with no driver the question is refused when its time is up, with c
   rig.clock.advance(minute - 1);
   expect(await outcome(asked)).toBe("open");
   rig.clock.advance(1);
-  expect(await asked.answer).toEqual({ allowed: false, reason: "Nobody answered in time, and no driver was seated." });
+  expect(await asked.answer).toEqual({ allowed: false, reason: "Nobody answered in time, and no driver was seated.", cause: "deadline" });
   expect(await watcher.event("approval_resolved")).toEqual({ type: "approval_resolved", approval_id: question.approval_id, cause: "deadline" });
   expect((await rig.info()).approvals).toEqual([]);
   turn.end();
@@ -111,7 +111,7 @@ test("B28 each question has its own time, from when it was asked", async () => {
   const later = await ask(turn, commandIn("/w", "later"));
   expect(await outcome(later)).toBe("open");
   rig.clock.advance(40_000);
-  expect([await outcome(asked), await outcome(later)]).toEqual([{ allowed: false, reason: expect.any(String) }, "open"]);
+  expect([await outcome(asked), await outcome(later)]).toEqual([{ allowed: false, reason: expect.any(String), cause: "deadline" }, "open"]);
   rig.clock.advance(20_000);
   expect(await later.answer).toMatchObject({ allowed: false });
 });

@@ -19,8 +19,6 @@ export interface Told<V extends VerbName> {
   refused?(code: ErrorCode): void;
 }
 
-const dayMs = 23 * 3_600_000;
-
 export function callSession<V extends VerbName>(
   world: World,
   session: SimSession,
@@ -112,10 +110,8 @@ export function mustBeExplained(world: World, { session, verb, code, error, toke
 
 export function mayHaveEnded(world: World, session: SimSession, token: SimToken): boolean {
   if (token.ended !== "no" || world.expired(token, session) || session.gone || session.model.turns === 0) return true;
-  const chain = [token, ...session.tokens.filter(({ record }) => record.token_id === token.record.parent)];
-  const idle = chain.some(({ record }) => record.origin === "start" && world.time.latest - record.created_at > dayMs);
   // Beyond its number of tokens the longest unused ones go.
-  return idle || session.tokens.length > world.limits.tokens_live_max / 2;
+  return world.maybeIdle(token) || session.tokens.length > world.limits.tokens_live_max / 2;
 }
 
 export function keepToken(session: SimSession, secret: string, record: TokenRecord): SimToken {

@@ -182,6 +182,12 @@ export class SessionModel {
       }
       case "system_message":
         return this.#drives(event.by, event.type);
+      // What no simulated agent says.
+      case "agent_conversation":
+      case "agent_facts":
+      case "agent_update":
+      case "plan":
+      case "tool_call_changed":
       case "notice":
         return;
     }

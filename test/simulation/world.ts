@@ -377,7 +377,12 @@ export class World implements AgentWorld {
     const { expires_at, parent } = token.record;
     if (expires_at !== undefined && expires_at <= this.time.latest + 1_000) return true;
     const above = session.tokens.find(({ record }) => record.token_id === parent);
-    return above !== undefined && (above.ended !== "no" || this.expired(above, session));
+    return above !== undefined && (above.ended !== "no" || this.maybeIdle(above) || this.expired(above, session));
+  }
+
+  /** A start's token that nobody used for a day has ended, and what it minted with it, also what is used. When it was used last is not known here. */
+  maybeIdle({ record }: SimToken): boolean {
+    return record.origin === "start" && this.time.latest - record.created_at > this.limits.start_token_idle_ms - 3_600_000;
   }
 }
 

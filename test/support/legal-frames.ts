@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { frameSchema, limits } from "@sessiond/shared";
-import type { Frame, SessionEvent } from "@sessiond/shared";
+import type { EventOf, Frame, SessionEvent } from "@sessiond/shared";
 
 /** Random sequences of frames as a session could write them, from a list of random numbers. */
 const id = (kind: string, n: number): string => `${kind}_${String(n).padStart(22, "0")}`;
@@ -59,11 +59,30 @@ function ofSeats(model: Model, [, size, pick]: readonly [number, number, number]
   }
 }
 
+/** What an agent tells of itself; each part is there or not. */
+function factsOf(size: number, made: number): EventOf<"agent_facts">["facts"] {
+  return {
+    ...(size % 2 === 0 && { title: `of the agent ${made}` }),
+    ...(size % 3 === 0 && { mode: size % 9 === 0 ? null : size % 2 === 0 ? "plan" : "build", modes: [{ id: "plan", name: "Plan" }] }),
+    ...(size % 5 === 0 && {
+      options: [
+        { type: "select", id: "effort", name: "Effort", value: size % 2 === 0 ? "high" : "low", choices: [{ id: "high", name: "High" }] },
+        { type: "boolean", id: "web", name: "Web", value: size % 4 === 0 },
+      ],
+    }),
+    ...(size % 7 === 0 && { use: size % 14 === 0 ? null : { used: size, size: made }, commands: [{ name: "review", description: "d" }] }),
+  };
+}
+
 /** What is set, noted and remembered. */
 function ofSettings(model: Model, [, size, pick]: readonly [number, number, number], made: number): SessionEvent[] {
   const by = { label: "editor" };
   const text = texts[size % texts.length] ?? "";
-  switch (pick % 5) {
+  switch (pick % 7) {
+    case 5:
+      return [{ type: "agent_facts", facts: factsOf(size, made) }];
+    case 6:
+      return [{ type: "agent_conversation", conversation: `conversation ${size % 3}`, how: size % 2 === 0 ? "new" : "resumed" }];
     case 0:
       return [{ type: "system_message", text, by }];
     case 1:
@@ -74,6 +93,8 @@ function ofSettings(model: Model, [, size, pick]: readonly [number, number, numb
           ...(size % 2 === 0 && { title: size % 4 === 0 ? null : `title ${made}` }),
           ...(size % 3 === 0 && { starred: size % 6 === 0 }),
           ...(size % 5 === 0 && { model: `m${made}` }),
+          ...(size % 11 < 4 && { mode: size % 2 === 0 ? "plan" : "build" }),
+          ...(size % 13 < 6 && { options: { effort: size % 2 === 0 ? "high" : "low", web: size % 3 === 0 } }),
           ...(size % 7 < 3 && { policy: size % 7 === 0 ? { type: "hold" } : { type: "reject_after", ms: size % 5_000 } }),
         },
       ];
@@ -156,6 +177,19 @@ function next(model: Model, [what, size, pick]: readonly [number, number, number
     case 4:
       return model.queue.length > 0 ? [{ type: "queue_held", cause: "interrupt" }] : [{ type: "queue_released", by }];
     case 5:
+      if (model.turn !== null && pick % 3 === 0)
+        return [{ type: "plan", turn_id, entries: [{ content: `step ${made}`, priority: "high", status: "pending" }] }];
+      if (model.turn !== null && pick % 3 === 1 && call !== undefined)
+        return [
+          {
+            type: "tool_call_changed",
+            turn_id,
+            tool_call_id: call.id,
+            ...(size % 2 === 0 && { title: `title ${made}` }),
+            ...(size % 3 === 0 && { kind: "fetch", input: { text: text.text } }),
+            ...(size % 5 === 0 && { locations: [{ path: `f${size % 9}`, line: 3 }], diffs: [{ path: "f", old_text: null, new_text: text.text.slice(0, 9) }] }),
+          },
+        ];
       return [{ type: "notice", code: "journal_cut", text: text.text }];
     case 6:
       if (pick % 8 !== 0) return [];

@@ -3,7 +3,7 @@ import { Failure, sentenceOf } from "./exit-codes.ts";
 import type { Follower } from "./follower.ts";
 import type { Keyboard } from "./keyboard.ts";
 import type { Notice } from "./notice.ts";
-import { allows, explainOffers, offersOf, offerTyped, showOffers, type AnswerKind, type Offer } from "./question.ts";
+import { explainOffers, offersOf, offerTyped, rejects, showOffers, type AnswerKind, type Offer } from "./question.ts";
 import { foreignLine, type Screen } from "./screen.ts";
 import { slashOf, type Slash } from "./slash.ts";
 import type { Wheel } from "./wheel.ts";
@@ -88,7 +88,7 @@ export async function askPerson(
       if (slash !== null) return slash;
       continue;
     }
-    if (allows(offer.option)) return { offer, reason: undefined };
+    if (!rejects(offer.option)) return { offer, reason: undefined };
     const reason = await keyboard.further("  Why not? The agent is told (Enter for no reason): ", signal);
     if (reason.type === "aborted") return null;
     return { offer, reason: (reason.type === "line" && reason.text.trim()) || undefined };
@@ -107,9 +107,21 @@ export function offerOf(question: Approval, kinds: readonly AnswerKind[]): Offer
     const offer = offers.find(({ option }) => option.kind === kind);
     if (offer !== undefined) return offer;
   }
-  const there = offers.map(({ option }) => foreignLine(option.label)).join(", ");
-  throw new Failure("refused", `This question has no such answer; it offers: ${there}. \`sessiond approve ${question.approval_id}\` answers it.`);
+  throw new Failure("refused", `This question has no such answer; it offers: ${answersOf(offers)}. \`sessiond approve ${question.approval_id}\` answers it.`);
 }
+
+/** An answer by its id, its kind or its label: of a kind that is there twice, the first. @throws Failure usage */
+export function offerNamed(question: Approval, name: string): Offer {
+  const offers = offersOf(question);
+  const by = (of: (option: Offer["option"]) => string): Offer | undefined => offers.find(({ option }) => of(option) === name);
+  const offer = by(({ option_id }) => option_id) ?? by(({ kind }) => kind) ?? by(({ label }) => label);
+  if (offer !== undefined) return offer;
+  throw new Failure("usage", `This question has no answer \`${foreignLine(name)}\`; it offers: ${answersOf(offers)}.`);
+}
+
+/** `allow_once (Allow once), …`: what to type, and what it says. */
+const answersOf = (offers: readonly Offer[]): string =>
+  offers.map(({ option }) => `${foreignLine(option.option_id)} (${foreignLine(option.label)})`).join(", ");
 
 export const leftOpen = ({ approval_id, tool }: Approval): Failure =>
   new Failure(

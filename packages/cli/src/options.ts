@@ -22,6 +22,9 @@ export const sandboxOption = (): Option =>
   new Option("--sandbox <which>", "in what its commands run: off is none; likewise").choices(["off", "no_network", "network"]);
 export const sessionArgument = "id, unique beginning of an id, or directory (default: this directory's session)";
 
+/** Of an option that may be given again: all of its values. */
+export const gathered = (value: string, before: readonly string[] = []): string[] => [...before, value];
+
 /** For what is done on a daemon elsewhere too: see reach.ts. */
 export const addReachOptions = (command: Command): Command =>
   command

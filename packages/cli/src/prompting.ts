@@ -1,4 +1,4 @@
-import { newPromptId, SessiondError, type PromptOptions, type Turn } from "@sessiond/client";
+import { newPromptId, SessiondError, type ContentPart, type PromptOptions, type Turn } from "@sessiond/client";
 import { answerQuestion, leftOpen, type Answering, type Desk } from "./driving.ts";
 import { spoken } from "./duration.ts";
 import { Failure } from "./exit-codes.ts";
@@ -7,7 +7,7 @@ import { foreignLine } from "./screen.ts";
 import { stopWords } from "./transcript.ts";
 
 export interface OneShot {
-  readonly prompt: string;
+  readonly parts: readonly ContentPart[];
   readonly answering: Answering;
   readonly timeoutMs: number | undefined;
   readonly whenBusy: NonNullable<PromptOptions["whenBusy"]>;
@@ -18,7 +18,7 @@ export interface OneShot {
  *
  * @throws Failure timed_out: the turn goes on; refused: a question is left open
  */
-export async function promptOnce(desk: Desk, { prompt, answering, timeoutMs, whenBusy }: OneShot): Promise<Turn> {
+export async function promptOnce(desk: Desk, { parts, answering, timeoutMs, whenBusy }: OneShot): Promise<Turn> {
   const { wheel, follower, keyboard } = desk;
   const earlier = follower.question;
   // It would be held up behind a question that is not this command's to answer unseen.
@@ -28,7 +28,7 @@ export async function promptOnce(desk: Desk, { prompt, answering, timeoutMs, whe
   }
   const promptId = newPromptId();
   let settled: { readonly turn: Turn } | { readonly error: unknown } | undefined;
-  const settling = wheel.driver.prompt(prompt, { promptId, whenBusy }).then(
+  const settling = wheel.driver.prompt(parts, { promptId, whenBusy }).then(
     (turn) => void (settled = { turn }),
     (error: unknown) => void (settled = { error }),
   );

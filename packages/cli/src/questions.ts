@@ -1,6 +1,6 @@
 import type { Approval, SessionEvent, SessionState } from "@sessiond/client";
 import { clockWords } from "./policies.ts";
-import { allows, showQuestion } from "./question.ts";
+import { showQuestion, verdictOf } from "./question.ts";
 import { ruleWords } from "./rule-words.ts";
 import { foreignLine, type Screen } from "./screen.ts";
 
@@ -9,6 +9,8 @@ export interface QuestionsOptions {
   readonly ownSeat: () => string | null;
   /** What the seat has received, which may be more than was shown. */
   readonly state?: () => SessionState;
+  /** Of each that is shown, whole. */
+  readonly onShown?: (approval: Approval) => void;
 }
 
 type Resolved = Extract<SessionEvent, { type: "approval_resolved" }>;
@@ -34,6 +36,7 @@ export class Questions {
   show(approval: Approval, at: number): void {
     this.#asked.set(approval.approval_id, { approval, shown: true });
     showQuestion(this.#screen, approval, clockWords(approval, at));
+    this.#options.onShown?.(approval);
   }
 
   /** Who came or went may have set them going. */
@@ -64,9 +67,9 @@ export class Questions {
 
   #answered({ option_id, reason, by }: Resolved, question: Approval | undefined): void {
     const option = question?.options.find((offered) => offered.option_id === option_id);
-    const allowed = option === undefined ? option_id?.startsWith("allow") === true : allows(option);
+    const verdict = option === undefined ? (option_id?.startsWith("allow") === true ? "allowed" : "refused") : verdictOf(option);
     const who = by === undefined || by.seat_id === this.#options.ownSeat() ? "" : ` by ${foreignLine(by.label)}`;
-    this.#screen.line(`  ${allowed ? "allowed" : "refused"}${who}${reason === undefined ? "" : `: ${foreignLine(reason)}`}`, allowed ? "dim" : "red");
+    this.#screen.line(`  ${verdict}${who}${reason === undefined ? "" : `: ${foreignLine(reason)}`}`, verdict === "refused" ? "red" : "dim");
     // Of a rule for the directory no event tells: it is kept beside the session.
     if (option?.kind.endsWith("_always") && option.remembers !== null) this.#screen.line(`  remembered: ${foreignLine(option.remembers)}`, "dim");
   }

@@ -1,6 +1,8 @@
-import { wordsOf, type Actor, type ContentPart, type SessionEvent, type SessionState } from "@sessiond/client";
+import type { Actor, ContentPart, SessionEvent, SessionState } from "@sessiond/client";
+import { AgentNews, settingWords } from "./agent-words.ts";
 import { left } from "./duration.ts";
 import { policyWords } from "./policies.ts";
+import { promptText } from "./prompt-text.ts";
 import { ruleWords, scopeWords } from "./rule-words.ts";
 import { foreignLine, type Style } from "./screen.ts";
 
@@ -30,6 +32,7 @@ export class Surroundings {
   readonly #options: SurroundingsOptions;
   readonly #labels = new Map<string, string>();
   readonly #prompts = new Map<string, PromptText>();
+  readonly #agent = new AgentNews();
   #driver: string | null = null;
 
   constructor(options: SurroundingsOptions) {
@@ -37,7 +40,9 @@ export class Surroundings {
   }
 
   /** What stands at the beginning, or after a gap. */
-  stands({ seats, queue }: SessionState): void {
+  stands(state: SessionState): void {
+    const { seats, queue } = state;
+    this.#agent.stands(state);
     for (const seat of seats) this.#labels.set(seat.seat_id, seat.label);
     for (const prompt of queue) this.#prompts.set(prompt.prompt_id, this.#promptOf(prompt));
     this.#driver = seats.find(({ role }) => role === "driver")?.seat_id ?? null;
@@ -57,7 +62,7 @@ export class Surroundings {
         return this.#accepted(event);
       case "prompt_edited": {
         const prompt = this.#prompts.get(event.prompt_id);
-        if (prompt !== undefined) prompt.text = wordsOf(event.parts);
+        if (prompt !== undefined) prompt.text = promptText(event.parts);
         return said(`— a queued prompt was edited by ${this.#who(event.by)}`);
       }
       case "prompt_withdrawn":
@@ -70,7 +75,12 @@ export class Surroundings {
         return said(`  remembered ${scopeWords(event.rule)}: ${ruleWords(event.rule)} (${event.rule.rule_id.slice(0, 12)})`);
       case "rule_forgotten":
         return said(`— a remembered answer was forgotten by ${this.#who(event.by)} (${event.rule_id.slice(0, 12)})`);
+      case "agent_facts": {
+        const news = this.#agent.told(event.facts);
+        return news === null ? null : said(`— ${news}`);
+      }
       case "session_configured":
+        this.#agent.chosen(event);
         return said(`— ${this.#who(event.by)} set ${settings(event)}`);
       case "system_message":
         return { text: `# ${foreignLine(event.text)} (${this.#who(event.by)})`, style: "yellow" };
@@ -168,18 +178,20 @@ export class Surroundings {
 
   #promptOf({ parts, by }: { parts: readonly ContentPart[]; by: Actor }): PromptText {
     const own = by.seat_id !== undefined && by.seat_id === this.#options.ownSeat();
-    return { text: wordsOf(parts), own, label: foreignLine(by.label) };
+    return { text: promptText(parts), own, label: foreignLine(by.label) };
   }
 }
 
 const said = (text: string): Said => ({ text, style: "dim" });
 
-function settings({ title, starred, model, policy }: EventOf<"session_configured">): string {
+function settings({ title, starred, model, policy, mode, options }: EventOf<"session_configured">): string {
   const parts = [
     ...(title === undefined ? [] : [title === null ? "no title" : `the title: ${foreignLine(title)}`]),
     ...(starred === undefined ? [] : [starred ? "a star" : "no star"]),
     ...(model === undefined ? [] : [`the model: ${foreignLine(model)}`]),
     ...(policy === undefined ? [] : [`the policy: ${policyWords(policy)}`]),
+    ...(mode === undefined ? [] : [`the mode: ${foreignLine(mode)}`]),
+    ...Object.entries(options ?? {}).map(([id, value]) => settingWords(id, value)),
   ];
   return parts.join(", ");
 }

@@ -1,8 +1,10 @@
-import type { Frame, Message, SeatEvent, SessionEvent, SessionState } from "@sessiond/client";
+import type { Frame, Message, PlanEntry, SeatEvent, SessionEvent, SessionState } from "@sessiond/client";
+import { planLines, planSum } from "./plan-words.ts";
 import { Questions } from "./questions.ts";
 import { foreign, foreignLine, type Block, type Screen, type Style } from "./screen.ts";
 import type { Shower } from "./shower.ts";
 import { Surroundings } from "./surroundings.ts";
+import { ToolCalls } from "./tool-calls.ts";
 
 /**
  * A session for a person's eyes. The agent's words go to `main`, everything else aside; a
@@ -22,16 +24,17 @@ export interface TranscriptOptions {
 }
 
 type EventOf<T extends SessionEvent["type"]> = Extract<SessionEvent, { type: T }>;
-const resultLinesMax = 12;
-const rail = "  │ ";
+/** Of one prompt; what goes with it, such as a file, may be long. */
+const promptLinesMax = 60;
 
 export class Transcript implements Shower {
   readonly #screen: Screen;
   readonly #options: TranscriptOptions;
   readonly #around: Surroundings;
   readonly #questions: Questions;
-  readonly #calls = new Map<string, { title: string; streamed: boolean }>();
-  #lastCall = "";
+  readonly #calls: ToolCalls;
+  /** As it was shown last. */
+  #plan = "[]";
   #seq: number | null = null;
   /** Something stands above already: a prompt keeps a distance from it. */
   #begun = false;
@@ -39,7 +42,8 @@ export class Transcript implements Shower {
   constructor(screen: Screen, options: TranscriptOptions) {
     this.#screen = screen;
     this.#options = options;
-    this.#questions = new Questions(screen, options);
+    this.#calls = new ToolCalls(screen, { workdir: () => options.state?.().workdir });
+    this.#questions = new Questions(screen, { ...options, onShown: (approval) => this.#calls.asked(approval) });
     this.#around = new Surroundings({ ownSeat: options.ownSeat, slash: options.slash === true });
   }
 
@@ -60,6 +64,7 @@ export class Transcript implements Shower {
     if (before === null) return this.#firstSight(state);
     this.#aside("— some events were not seen here; this is what stands now");
     for (const message of state.messages) if (message.seq > before) this.#message(message);
+    if (state.turn !== null && state.plan.length > 0) this.#showPlan(state.plan);
     for (const approval of state.approvals) this.#questions.show(approval, Date.now());
   }
 
@@ -71,6 +76,7 @@ export class Transcript implements Shower {
       if (left > 0 || state.older_before !== null)
         this.#aside(`— ${left > 0 ? `${left}${state.older_before === null ? "" : " and more"}` : "some"} earlier messages are not shown`);
       for (const message of shown) this.#message(message);
+      if (state.turn !== null) this.#showPlan(state.plan);
     }
     if (this.#options.surroundings && state.queue.length > 0) this.#aside(`— ${count(state.queue.length, "prompt")} queued`);
     for (const approval of state.approvals) this.#questions.show(approval, Date.now());
@@ -89,10 +95,11 @@ export class Transcript implements Shower {
         if (message.by !== undefined) return this.#screen.line(`# ${foreignLine(message.text)} (${foreignLine(message.by.label)})`, "yellow");
         return this.#screen.line(`! ${foreignLine(message.text)}`, "yellow");
       case "tool": {
-        const key = callKey(message.turn_id, message.id);
-        this.#call(key, message.tool, message.title);
-        if (message.status === "completed" || message.status === "failed") this.#callEnded(key, message.status === "completed", message.text);
-        else if (text !== "") this.#screen.write(outputBlock(key), text);
+        const { id: tool_call_id, turn_id = "", status, tool, kind, title } = message;
+        const named = { turn_id, tool_call_id };
+        this.#calls.begun({ ...named, tool, kind, title });
+        if (status === "completed" || status === "failed") this.#calls.ended({ ...named, status, result: message.text });
+        else if (text !== "") this.#calls.output({ ...named, content: { type: "text", text: message.text } });
       }
     }
   }
@@ -105,12 +112,18 @@ export class Transcript implements Shower {
       case "agent_thought_chunk":
         return this.#screen.write(thoughtBlock(event.message_id), foreign(event.content.text));
       case "tool_call":
-        return this.#call(callKey(event.turn_id, event.tool_call_id), event.tool, event.title);
+        return this.#calls.begun(event);
+      case "tool_call_changed":
+        return this.#calls.changed(event);
       case "tool_call_chunk":
-        return this.#output(callKey(event.turn_id, event.tool_call_id), event.content.text);
+        return this.#calls.output(event);
       case "tool_call_update":
-        if (event.status !== "in_progress") this.#callEnded(callKey(event.turn_id, event.tool_call_id), event.status === "completed", event.result ?? "");
+        return event.status === "in_progress" ? undefined : this.#calls.ended(event);
+      case "turn_started":
+        this.#plan = "[]";
         return;
+      case "plan":
+        return this.#showPlan(event.entries);
       case "approval_requested":
         return this.#questions.asked(event.approval, at);
       case "approval_resolved":
@@ -119,6 +132,7 @@ export class Transcript implements Shower {
         return this.#screen.line(`! ${foreignLine(event.text)}`, "yellow");
       case "turn_ended":
         this.#screen.close();
+        this.#calls.turnEnded();
         return this.#options.surroundings ? this.#turnEnded(event) : undefined;
       case "prompt_delivered": {
         const prompt = this.#around.delivered(event.prompt_id);
@@ -137,38 +151,14 @@ export class Transcript implements Shower {
     if (this.#options.surroundings && clockEvents.has(event.type)) this.#questions.clocks(at);
   }
 
-  #call(key: string, tool: string, title: string): void {
-    const name = foreignLine(title === "" ? tool : title === tool || title.startsWith(`${tool} `) ? title : `${tool}: ${title}`);
-    this.#calls.set(key, { title: name, streamed: false });
-    this.#lastCall = key;
-    this.#screen.line(`● ${name}`, "cyan");
-  }
-
-  #output(key: string, text: string): void {
-    const call = this.#calls.get(key);
-    if (call !== undefined) call.streamed = true;
-    this.#nameCall(key);
-    this.#screen.write(outputBlock(key), foreign(text));
-  }
-
-  #callEnded(key: string, ok: boolean, result: string): void {
-    const { title = "a tool", streamed = false } = this.#calls.get(key) ?? {};
-    const lines = foreign(result).trimEnd().split("\n");
-    const last = lines.at(-1) ?? "";
-    const isVerdict = /^\[.*\]$/.test(last);
-    const body = isVerdict ? lines.slice(0, -1) : lines;
-    if (!streamed && body.length > 0 && body[0] !== "") this.#nameCall(key);
-    if (!streamed) this.#screen.write(outputBlock(key), clipped(body));
-    const named = this.#lastCall === key ? "" : ` ${title}`;
-    this.#calls.delete(key);
-    this.#screen.line(`  ${ok ? "✓" : "✗"}${named} ${isVerdict ? last.slice(1, -1) : ok ? "done" : "not done"}`, ok ? "green" : "red");
-  }
-
-  /** Output of a call that is not the last one named: calls may run side by side. */
-  #nameCall(key: string): void {
-    if (this.#lastCall === key) return;
-    this.#lastCall = key;
-    this.#screen.line(`● ${this.#calls.get(key)?.title ?? "a tool"}`, "cyan");
+  /** Whole and anew at each change: it is short, and a person reads it where the agent works. */
+  #showPlan(entries: readonly PlanEntry[]): void {
+    const shown = JSON.stringify(entries);
+    if (shown === this.#plan) return;
+    this.#plan = shown;
+    if (entries.length === 0) return this.#aside("— the agent let go of its plan");
+    this.#screen.line(`☰ plan, ${planSum(entries)}`, "cyan");
+    for (const line of planLines(entries)) this.#screen.line(`  ${line}`, line.startsWith("▸") ? "plain" : "dim");
   }
 
   #turnEnded({ stop_reason, error }: EventOf<"turn_ended">): void {
@@ -177,7 +167,9 @@ export class Transcript implements Shower {
   }
 
   #said(text: string, label: string): void {
-    const [first = "", ...rest] = foreign(text).split("\n");
+    const lines = foreign(text).split("\n");
+    const left = lines.length - promptLinesMax;
+    const [first = "", ...rest] = left <= 1 ? lines : [...lines.slice(0, promptLinesMax), `… ${left} more lines`];
     const key = `prompt ${this.#seq} ${text}`;
     this.#screen.close();
     if (this.#begun) this.#screen.line("");
@@ -204,12 +196,4 @@ const clockEvents: ReadonlySet<SessionEvent["type"]> = new Set(["seat_left", "se
 
 const agentBlock = (id: string): Block => ({ key: `agent ${id}`, to: "main" });
 const thoughtBlock = (id: string): Block => ({ key: `thought ${id}`, to: "aside", style: "dim", prefix: "  " });
-const outputBlock = (key: string): Block => ({ key: `output ${key}`, to: "aside", style: "dim", prefix: rail });
-/** A call's id is unique in its turn only. */
-const callKey = (turnId: string | undefined, id: string): string => `${turnId ?? ""} ${id}`;
 const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;
-
-function clipped(lines: readonly string[]): string {
-  if (lines.length <= resultLinesMax + 1) return lines.join("\n");
-  return [...lines.slice(0, resultLinesMax), `… ${lines.length - resultLinesMax} more lines`].join("\n");
-}

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { secretsOf } from "./agent-settings.ts";
 import { forgetEnvironment, readConfig } from "./config.ts";
 import { closeInheritedDescriptors } from "./inherited-descriptors.ts";
 import { privateDirectory } from "./lifecycle.ts";
@@ -24,7 +25,8 @@ async function run(): Promise<number> {
   const config = readConfig(process.env, process.argv.slice(2));
   const keyStays = forgetEnvironment(process.env);
   await privateDirectory(config.stateDir);
-  const log = openLog(join(config.stateDir, "daemon.log"), config.limits.log_bytes_max, config.model.apiKey === undefined ? [] : [config.model.apiKey]);
+  const secrets = [...(config.model.apiKey === undefined ? [] : [config.model.apiKey]), ...secretsOf(config.agents)];
+  const log = openLog(join(config.stateDir, "daemon.log"), config.limits.log_bytes_max, secrets);
   process.on("uncaughtException", (error) => {
     log.error("uncaught", error);
     // What is in memory can no longer be trusted; what is on disk can.

@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { limits as defaults, limitTable, schemas, SessiondError, type LimitName, type Limits, type Sandbox } from "@sessiond/shared";
 import { parse as parseToml } from "smol-toml";
 import { z } from "zod";
+import { agentsTable, readAgents, type AgentSettings } from "./agent-settings.ts";
 import { isErrno } from "./disk.ts";
 import { wipeFirstEnvironment } from "./first-environment.ts";
 import { readTcp, tcpTable, type TcpSettings } from "./tcp-settings.ts";
@@ -33,6 +34,8 @@ export interface Config {
   readonly envAllow: readonly string[];
   /** In what commands run where a start does not say. */
   readonly sandbox: Sandbox;
+  /** Agents of other makers. */
+  readonly agents: readonly AgentSettings[];
   /** What children of the daemon may have. */
   readonly childEnv: Readonly<Record<string, string>>;
 }
@@ -51,6 +54,7 @@ const configFile = z.strictObject({
   tcp: tcpTable.default({ hosts: [], origins: [] }),
   environment: z.strictObject({ allow: z.array(z.string()).default([]) }).default({ allow: [] }),
   sandbox: z.strictObject({ shell: schemas.sandbox.default("off") }).default({ shell: "off" }),
+  agents: agentsTable,
   /** Times only: clients size their buffers by the rest. */
   limits: z.partialRecord(z.enum(timeNames), z.int().positive()).default({}),
 });
@@ -96,6 +100,7 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
     allowBroad: file.workdirs.allow_broad,
     envAllow: file.environment.allow,
     sandbox: file.sandbox.shell,
+    agents: readAgents(file.agents, home),
     model: { ...(apiKey !== undefined && { apiKey }), ...(baseURL !== undefined && { baseURL }), ...(name !== undefined && { name }) },
     childEnv: Object.freeze(
       Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => kept.test(entry[0]) && entry[1] !== undefined)),
@@ -106,10 +111,12 @@ export function readConfig(env: Environment, argv: readonly string[]): Config {
 /** Where the model's key comes from, in words, and which files hold one. Never the key. @throws as `readConfig` */
 export function keySources(env: Environment, configDir: string): { key: string | null; files: readonly string[] } {
   const path = join(configDir, "config.toml");
-  const { api_key, api_key_file: named } = readFile(path).model;
+  const { model, agents } = readFile(path);
+  const { api_key, api_key_file: named } = model;
+  const isSecret = api_key !== undefined || agents.some(({ env }) => Object.keys(env).length > 0);
   const file = named === undefined ? undefined : keyPath(named, configDir);
   const key = api_key !== undefined ? "config.toml" : keyFrom(named, configDir) ? (file ?? null) : env["OPENAI_API_KEY"] ? "OPENAI_API_KEY" : null;
-  return { key, files: [...(api_key === undefined ? [] : [path]), ...(file === undefined ? [] : [file])] };
+  return { key, files: [...(isSecret ? [path] : []), ...(file === undefined ? [] : [file])] };
 }
 
 /** An argument that is not understood starts nothing: a daemon is not what somebody meant who typed `--help`. */

@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import { SessiondError, version, type VerbOutput } from "@sessiond/shared";
 import type { AgentKind } from "./agents/agent.ts";
+import { acpKinds } from "./agents/acp/kinds.ts";
 import { reapOrphans } from "./agents/children.ts";
 import { openaiKind } from "./agents/openai/kind.ts";
+import { ServedAgents } from "./agents/served/served-agents.ts";
 import { Audit } from "./audit.ts";
 import { systemClock, within, type Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
@@ -100,21 +102,28 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
   });
   const audit = new Audit(join(config.stateDir, "audit.jsonl"), clock, config.limits);
   const forbiddenDirs = [config.stateDir, config.runtimeDir, config.configDir, config.cacheDir];
+  const ofChildren = { programDirs: parts.programDirs, childEnv: config.childEnv, home: config.home, limits: config.limits };
+  const mark = (call: string) => `${installId}.${bootId}.${call}`;
   const builtIn = () => [
     openaiKind({
       ...config.model,
+      ...ofChildren,
       model: config.model.name,
       forbiddenDirs,
       secretFiles: config.secretFiles,
-      programDirs: parts.programDirs,
-      childEnv: config.childEnv,
-      home: config.home,
+      mark,
       daemon: () => `this daemon (pid ${process.pid}, started by ${config.startedBy === "client" ? "a client" : "hand"} ${ago(clock.steady() - begun)})`,
-      mark: (call) => `${installId}.${bootId}.${call}`,
-      limits: config.limits,
+    }),
+    ...acpKinds(config.agents, {
+      ...ofChildren,
+      forbiddenDirs: [...forbiddenDirs, ...config.secretFiles],
+      mark,
+      directory: (id) => store.directory(id),
+      report,
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
+  const served = new ServedAgents({ kinds, limits: config.limits });
   const host: Host = new Host({
     bootId,
     store,
@@ -135,6 +144,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     host,
     starts: new Starts(host),
     keys,
+    served,
     limits: config.limits,
     bootId,
     counters,
@@ -203,6 +213,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     if (unused) await door.close(config.limits.door_close_ms);
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
+    served.end(new SessiondError("shutting_down"));
     await door.close(config.limits.door_close_ms);
     keys.close();
     await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
@@ -223,6 +234,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
 
   async function status(): Promise<VerbOutput<"daemon_status">> {
     const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
+    await host.look();
     // From here on in one step: a number and the problem behind it are told together.
     const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? []), ...(parts.problems ?? [])];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);

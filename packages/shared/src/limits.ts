@@ -167,6 +167,13 @@ export const limitTable = {
   agent_choices_max: { value: 256, unit: "count", why: "values of one option: a provider's models" },
   agent_text_chars_max: { value: 1_024, unit: "chars", why: "a name, a description, a step of a plan: a line or two" },
   agent_update_chars_max: { value: 65_536, unit: "chars", why: "an update that this build does not know is kept as it was said; a larger one is left out" },
+  served_agents_max: { value: 32, unit: "count", why: "programs that offer themselves as agents: a person writes one or two" },
+  agent_events_per_call_max: { value: 256, unit: "count", why: "what such a program says in one call: as many are applied before it is answered" },
+  served_waiting_chars_max: {
+    value: 8_388_608,
+    unit: "chars",
+    why: "told to such a program and not taken by it: ten of the largest prompts; then its stream is closed with slow_consumer",
+  },
   approval_options_max: { value: 16, unit: "count", why: "answers that an agent offers; a person reads them all" },
   // Sessions, seats, tokens.
   rest_after_ms: { value: 14_400_000, unit: "ms", why: "four idle hours without a seat: it is put to rest, and the next call wakes it" },
@@ -275,6 +282,32 @@ export const limitTable = {
     why: "used by one answer; what a server says beyond it is no count, and sums must stay whole numbers",
   },
   model_error_bytes_max: { value: 65_536, unit: "bytes", why: "of what a server says instead of an answer; the first 500 characters are told" },
+  // Agents of other makers.
+  agent_look_ms: {
+    value: 2_000,
+    unit: "ms",
+    why: "programs of agents are looked for along PATH before they are told of; a disk that does not answer is not waited for",
+  },
+  agent_start_wait_ms: {
+    value: 60_000,
+    unit: "ms",
+    why: "until an agent has said what it can, and again until its conversation is there: some load for seconds, and a loaded machine gets patience",
+  },
+  agent_load_wait_ms: { value: 120_000, unit: "ms", why: "an agent that takes a conversation up says all of it again" },
+  agent_setting_wait_ms: { value: 20_000, unit: "ms", why: "an agent that is told a mode, an option or a model; some ask their provider" },
+  agent_close_wait_ms: {
+    value: 1_000,
+    unit: "ms",
+    why: "an agent is told to close the conversation, and then that nobody listens: as long each, then it is ended",
+  },
+  agent_exit_wait_ms: { value: 1_000, unit: "ms", why: "from the end of an agent's output to that of its process, whose exit code is told" },
+  agent_said_chars_max: { value: 65_536, unit: "chars", why: "text of an agent that its session has not taken: beyond it the agent is not read" },
+  agent_calls_remembered: { value: 1_024, unit: "count", why: "tool calls of a turn whose updates are known as such; a long turn has hundreds" },
+  agent_facts_chars_max: { value: 262_144, unit: "chars", why: "modes, options or commands of an agent, each together: part of every snapshot" },
+  agent_stderr_bytes_max: { value: 1_048_576, unit: "bytes", why: "what an agent says beside its answers; then the file is kept once as .1 and begun anew" },
+  agent_stderr_line_chars_max: { value: 4_096, unit: "chars", why: "a longer line is cut there: secrets are looked for in whole lines" },
+  agent_places_max: { value: 64, unit: "count", why: "versions of Node in which an installed agent is looked for, newest first" },
+  agents_configured_max: { value: 64, unit: "count", why: "in config.toml; a list of them is read by a person" },
   // The ACP wire: an agent that is our child, an editor whose agent we are.
   acp_message_bytes_max: {
     value: 16_777_216,

@@ -36,7 +36,8 @@ export type FindingKind =
   | "place"
   | "disk"
   | "setup"
-  | "model";
+  | "model"
+  | "agent";
 
 export interface Finding {
   readonly kind: FindingKind;

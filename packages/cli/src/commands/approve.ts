@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import type { Approval, Host, SessionListing } from "@sessiond/client";
-import { askPerson, leftOpen, offerOf, takeSeat, type PersonsAnswer } from "../driving.ts";
+import { askPerson, leftOpen, offerNamed, offerOf, takeSeat, type PersonsAnswer } from "../driving.ts";
 import { Failure } from "../exit-codes.ts";
 import { onGoodbye } from "../interrupts.ts";
 import { Keyboard } from "../keyboard.ts";
 import { say } from "../notice.ts";
 import { addReachOptions, sessionOption, withExamples, workdirOption } from "../options.ts";
 import { clockWords } from "../policies.ts";
-import { allows, showQuestion, type AnswerKind } from "../question.ts";
+import { allows, rejects, showQuestion, verdictOf, type AnswerKind } from "../question.ts";
 import { handleOf, reach, type ReachFlags } from "../reach.ts";
 import { foreignLine, Screen } from "../screen.ts";
 import { allSessions, existingSession } from "../which-session.ts";
@@ -15,6 +15,7 @@ import { allSessions, existingSession } from "../which-session.ts";
 interface ApproveOptions extends Scopes, ReachFlags {
   readonly session?: string;
   readonly workdir?: string;
+  readonly option?: string;
   readonly reason?: string;
   readonly yes?: true;
 }
@@ -38,6 +39,7 @@ export function declare(command: Command): void {
       .option("--always", "… in this directory, also in later sessions")
       .option("--reject", "refuse instead")
       .option("--never", "refuse it, and the same again in this directory")
+      .option("--option <answer>", "one of its answers by id or kind, for those that an agent words itself")
       .option("--reason <text>", "why; the agent is told")
       .option("-y, --yes", "without an id, on a terminal: do not ask again")
       .addHelpText(
@@ -46,13 +48,16 @@ export function declare(command: Command): void {
       ),
     "sessiond approve",
     "sessiond approve apr_7Hq2 --for-session",
+    "sessiond approve apr_7Hq2 --option allow_once_2",
     'sessiond approve apr_7Hq2 --reject --reason "not on main"',
   ).action((id: string | undefined, options: ApproveOptions) => approve(id, options));
   addReachOptions(command);
 }
 
 async function approve(id: string | undefined, options: ApproveOptions): Promise<void> {
+  const { option: name } = options;
   const kind = kindOf(options);
+  if (name !== undefined && kind !== null) throw new Failure("usage", "--option names the answer; give no other one beside it.");
   onGoodbye();
   const host = await reach("approve", options);
   const { listing, approval } = await openQuestion(host, id, options);
@@ -60,18 +65,22 @@ async function approve(id: string | undefined, options: ApproveOptions): Promise
   const seat = await takeSeat(session, "fail", say);
   const screen = new Screen(process.stdout, process.stdout);
   show(screen, approval);
-  let answer: PersonsAnswer = { offer: offerOf(approval, [kind]), reason: options.reason };
-  if (id === undefined && kind === "allow_once" && !options.yes && process.stdin.isTTY && process.stdout.isTTY) {
-    const keyboard = new Keyboard(process.stdin, process.stdout, screen);
-    const typed = await askPerson(approval, { keyboard, screen }, new AbortController().signal);
-    // Anything else is no answer, and least of all a yes.
-    if (typed === null || !("offer" in typed)) throw leftOpen(approval);
-    answer = { offer: typed.offer, reason: options.reason ?? typed.reason };
-  }
-  const { option } = answer.offer;
-  await seat.approve(approval, { optionId: option.option_id, reason: answer.reason });
-  screen.line(allows(option) ? "  allowed" : "  refused", allows(option) ? "green" : "red");
-  if (option.remembers !== null) screen.line(`  remembered ${answer.offer.words}: ${foreignLine(option.remembers)}`, "dim");
+  const asks = id === undefined && name === undefined && kind === null && !options.yes && process.stdin.isTTY && process.stdout.isTTY;
+  const { offer, reason } = asks
+    ? await typedAnswer(approval, screen)
+    : { offer: name === undefined ? offerOf(approval, [kind ?? "allow_once"]) : offerNamed(approval, name), reason: undefined };
+  const { option } = offer;
+  await seat.approve(approval, { optionId: option.option_id, reason: options.reason ?? reason });
+  screen.line(`  ${verdictOf(option)}`, allows(option) ? "green" : rejects(option) ? "red" : "plain");
+  if (option.remembers !== null) screen.line(`  ${offer.isAgents ? "" : `remembered ${offer.words}: `}${foreignLine(option.remembers)}`, "dim");
+}
+
+/** @throws Failure refused, where none is given: anything else is no answer, and least of all a yes */
+async function typedAnswer(approval: Approval, screen: Screen): Promise<PersonsAnswer> {
+  const keyboard = new Keyboard(process.stdin, process.stdout, screen);
+  const typed = await askPerson(approval, { keyboard, screen }, new AbortController().signal);
+  if (typed === null || !("offer" in typed)) throw leftOpen(approval);
+  return typed;
 }
 
 async function openQuestion(host: Host, id: string | undefined, options: ApproveOptions): Promise<{ listing: SessionListing; approval: Approval }> {
@@ -101,8 +110,8 @@ async function openQuestion(host: Host, id: string | undefined, options: Approve
 
 const show = (screen: Screen, approval: Approval): void => showQuestion(screen, approval, clockWords(approval, Date.now()));
 
-/** The one answer that was asked for. @throws Failure usage */
-function kindOf({ forTurn, forSession, always, never, reject }: Scopes): AnswerKind {
+/** The one answer that was asked for; null: none in particular. @throws Failure usage */
+function kindOf({ forTurn, forSession, always, never, reject }: Scopes): AnswerKind | null {
   const asked: AnswerKind[] = [
     ...(forTurn ? (["allow_turn"] as const) : []),
     ...(forSession ? (["allow_session"] as const) : []),
@@ -111,5 +120,5 @@ function kindOf({ forTurn, forSession, always, never, reject }: Scopes): AnswerK
     ...(reject ? (["reject_once"] as const) : []),
   ];
   if (asked.length > 1) throw new Failure("usage", "Choose one of --for-turn, --for-session, --always, --reject and --never.");
-  return asked[0] ?? "allow_once";
+  return asked[0] ?? null;
 }

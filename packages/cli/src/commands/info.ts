@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import type { SessionInfo } from "@sessiond/client";
+import { fewOf, modeWords, optionWords, useWords } from "../agent-words.ts";
 import { spoken } from "../duration.ts";
+import { planNow, planSum } from "../plan-words.ts";
 import { clockWords, policyWords } from "../policies.ts";
 import { addReachOptions, jsonOption, sessionArgument, withExamples, workdirOption } from "../options.ts";
 import { find, handleOf, type ReachFlags } from "../reach.ts";
@@ -51,7 +53,8 @@ function factsOf(facts: SessionInfo, now: number): Fact[] {
     ["session", `${facts.session_id}${facts.stable ? "" : " (extra)"}`],
     ["title", `${facts.starred ? "★ " : ""}${facts.title === null ? "-" : foreignLine(facts.title)}`],
     ["workdir", homeShort(foreignLine(facts.workdir))],
-    ["agent", `${foreignLine(facts.agent)}, model ${foreignLine(facts.model) || "not set"}${facts.mode === null ? "" : `, mode ${foreignLine(facts.mode)}`}`],
+    ["agent", `${foreignLine(facts.agent)}, model ${foreignLine(facts.model) || "not set"}`],
+    ...agentFacts(facts),
     ["state", `${state}, for ${spoken(Math.max(0, now - facts.status_since))}`],
     ...(fault === undefined ? [] : [["fault", `cannot write its journal: ${foreignLine(fault.reason)}, for ${spoken(now - fault.since)}`] as const]),
     ["tool", active_tool === null ? "-" : `${foreignLine(active_tool.title)}, for ${spoken(Math.max(0, now - active_tool.since))}`],
@@ -80,6 +83,20 @@ function factsOf(facts: SessionInfo, now: number): Fact[] {
     ...(facts.env_names.length === 0 ? [] : [["env", facts.env_names.join(", ")] as const]),
     ["cursor", facts.cursor],
     ["created", ago(facts.created_at)],
+  ];
+}
+
+/** What the agent told of itself; of one that tells of nothing, nothing. */
+function agentFacts({ agent_facts: told, plan }: SessionInfo): Fact[] {
+  const use = useWords(told);
+  const now = planNow(plan);
+  const modes = told.modes.length === 0 ? "" : `  (${foreignLine(fewOf(told.modes.map(({ id }) => id)))})`;
+  return [
+    ...(told.mode === null && told.modes.length === 0 ? [] : [["mode", `${modeWords(told)}${modes}`] as const]),
+    ...(told.options.length === 0 ? [] : many("options", told.options, optionWords)),
+    ...(told.commands.length === 0 ? [] : [["commands", foreignLine(fewOf(told.commands.map(({ name }) => `/${name}`)))] as const]),
+    ...(plan.length === 0 ? [] : [["plan", `${planSum(plan)}${now === null ? "" : `; ${now}`}`] as const]),
+    ...(use === null ? [] : [["context", use] as const]),
   ];
 }
 

@@ -1,4 +1,3 @@
-import { wordsOf } from "@sessiond/client";
 import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
 import type { DriverSeat, Host, QueuedPrompt } from "@sessiond/client";
@@ -8,6 +7,7 @@ import { say } from "../notice.ts";
 import { addReachOptions, jsonOption, sessionOption, withExamples, workdirOption } from "../options.ts";
 import { handleOf, reach, type ReachFlags } from "../reach.ts";
 import { spoken } from "../duration.ts";
+import { promptText } from "../prompt-text.ts";
 import { foreignLine, jsonLine } from "../screen.ts";
 import { clip } from "../table.ts";
 import { existingSession, type SessionName } from "../which-session.ts";
@@ -82,5 +82,5 @@ const titleChars = 60;
 /** How it waits, since when, and how it begins. */
 export function promptWords({ parts, held, when_busy, at }: QueuedPrompt, now: number): string {
   const how = held ? "held" : when_busy === "steer" ? "steers" : when_busy === "interrupt" ? "next" : "waits";
-  return `${how.padEnd(6)}  ${spoken(Math.max(0, now - at)).padEnd(8)}  ${clip(foreignLine(wordsOf(parts)), titleChars)}`;
+  return `${how.padEnd(6)}  ${spoken(Math.max(0, now - at)).padEnd(8)}  ${clip(foreignLine(promptText(parts)), titleChars)}`;
 }

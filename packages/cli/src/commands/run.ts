@@ -1,6 +1,7 @@
 import { text as readAll } from "node:stream/consumers";
 import { Option, type Command } from "commander";
 import type { Sandbox } from "@sessiond/client";
+import { addAttachmentOptions, withAttachments, type AttachmentFlags } from "../attachments.ts";
 import { converse } from "../conversing.ts";
 import { takeSeat, type Answering, type Desk } from "../driving.ts";
 import { parseDuration } from "../duration.ts";
@@ -31,7 +32,7 @@ import { startedSession } from "../starting.ts";
 import { Transcript } from "../transcript.ts";
 import { Wheel } from "../wheel.ts";
 
-interface RunOptions extends BusyFlags, ReachFlags {
+interface RunOptions extends AttachmentFlags, BusyFlags, ReachFlags {
   readonly workdir?: string;
   readonly approve?: true;
   readonly reject?: true;
@@ -49,9 +50,7 @@ interface RunOptions extends BusyFlags, ReachFlags {
 export function declare(command: Command): void {
   withExamples(
     addBusyOptions(
-      command
-        .argument("[prompt]", "what to do; `-` reads it from stdin; none, on a terminal: line by line")
-        .addOption(workdirOption())
+      addAttachmentOptions(command.argument("[prompt]", "what to do; `-` reads it from stdin; none, on a terminal: line by line").addOption(workdirOption()))
         .option("--approve", "allow whatever the agent asks for in this prompt's turn")
         .option("--reject", "refuse whatever it asks for"),
     )
@@ -69,6 +68,7 @@ export function declare(command: Command): void {
     'sessiond run --model practice "read README.md"',
     "git diff | sessiond run --reject -",
     'sessiond run --steer "and update the changelog"',
+    'sessiond run --file error.log "what went wrong here?"',
     'sessiond run --json --approve "run npm test" | jq -r .type',
   ).action((prompt: string | undefined, options: RunOptions) => run(prompt, options));
   addReachOptions(command);
@@ -80,6 +80,8 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
   const prompt = given === "-" || (given === undefined && !process.stdin.isTTY) ? await promptFromStdin() : given;
   if (prompt?.trim() === "") throw new Failure("usage", 'The prompt is empty. Say what to do: `sessiond run "read README.md"`.');
   if (prompt === undefined && options.json) throw new Failure("usage", "--json needs a prompt.");
+  if (prompt === undefined && (options.file ?? options.image) !== undefined) throw new Failure("usage", "--file and --image need a prompt to go with.");
+  const parts = prompt === undefined ? [] : withAttachments(prompt, options);
   onGoodbye();
   const host = await reach("run", options);
   const session = await startedSession(host, options);
@@ -99,7 +101,7 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
       process.exitCode = await converse({ ...desk, answering });
       return;
     }
-    const turn = await promptOnce(desk, { prompt, answering, timeoutMs: options.timeout, whenBusy });
+    const turn = await promptOnce(desk, { parts, answering, timeoutMs: options.timeout, whenBusy });
     screen.close();
     let verdict: unknown = null;
     try {

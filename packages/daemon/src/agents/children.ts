@@ -1,8 +1,8 @@
-import { execFile, spawn } from "node:child_process";
-import type { Readable } from "node:stream";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
+import type { Readable, Writable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { limits } from "@sessiond/shared";
-import { hold, type Enclosure } from "./enclosure.ts";
+import { hold, type Enclosure, type Held } from "./enclosure.ts";
 import { forksSoFar, isThere, markName, signalIfSame, signalQuietly, startTimeOf, sweep, type First, type Found, type IsOurs } from "./process-table.ts";
 import { systemProgram } from "../system-program.ts";
 
@@ -51,6 +51,16 @@ export interface MarkedCommand {
   readonly enclosure?: Enclosure | undefined;
 }
 
+/** A program that is talked with. */
+export interface MarkedProgram extends Omit<MarkedCommand, "command" | "enclosure"> {
+  /** The program's path, and its arguments: no shell reads them. */
+  readonly words: readonly [string, ...string[]];
+}
+
+export interface TalkingChild extends MarkedChild {
+  readonly stdin: Writable;
+}
+
 /**
  * Words to put in front of a command so that it is killed when the daemon dies; none where the system cannot do it.
  * The program is the system's, named by its path: what is run here is in no sandbox yet.
@@ -73,9 +83,23 @@ export function spawnMarked({ command, cwd, env, mark, prefix, enclosure }: Mark
       ? spawn(file, args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
       : // What holds a sandbox shows its own environment to all that is in it.
         spawn(file, args, { cwd, env: {}, detached: true, stdio: ["ignore", "pipe", "pipe", "pipe", "pipe", "pipe", ...enclosure.descriptors] });
+  return owned(child, { mark, forks, held: enclosure === undefined ? null : hold(child, enclosure) });
+}
+
+/** Start a program in a session and process group of its own, with pipes to talk with it. */
+export function spawnMarkedProgram({ words, cwd, env, mark, prefix }: MarkedProgram): TalkingChild {
+  const [file, ...args] = [...prefix, ...words];
+  const forks = forksSoFar();
+  const child = spawn(file ?? words[0], args, { cwd, env: { ...env, [markName]: mark }, detached: true, stdio: ["pipe", "pipe", "pipe"] });
+  // Who does not read any more is told nothing any more; that it has ended is told by its exit.
+  child.stdin.on("error", () => undefined);
+  return { ...owned(child, { mark, forks, held: null }), stdin: child.stdin };
+}
+
+/** @param forks  how many there had been before it was started */
+function owned(child: ChildProcess, { mark, forks, held }: { mark: string; forks: number | null; held: Held | null }): MarkedChild {
   const { stdout, stderr } = child;
   if (stdout === null || stderr === null) throw new Error("pipes were asked for");
-  const held = enclosure === undefined ? null : hold(child, enclosure);
   // Known also when it has ended already: it is not collected before this step is over.
   const since = (child.pid === undefined ? null : startTimeOf(child.pid)) ?? undefined;
   const first = child.pid === undefined || since === undefined ? undefined : { pid: child.pid, startTime: since, forks };

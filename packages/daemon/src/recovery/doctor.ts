@@ -2,6 +2,7 @@ import { lstat, stat } from "node:fs/promises";
 import { limits, type Finding } from "@sessiond/shared";
 import { diskReason } from "../disk.ts";
 import { claim, privateDirectory, type Claim } from "../lifecycle.ts";
+import { failedAgents } from "./agent-troubles.ts";
 import { daemonTroubles, orphanTroubles, presenceOf, type Presence } from "./daemon-check.ts";
 import { diskTroubles } from "./disk-use.ts";
 import type { Examination, Situation, Trouble } from "./examination.ts";
@@ -54,6 +55,7 @@ async function situationOf(examination: Examination, { runtimeHolder, stateHolde
 const lookAround = async (situation: Situation, presence: Presence): Promise<Trouble[]> => [
   ...(await orphanTroubles(situation.examination, presence)),
   ...(await sessionTroubles(situation)),
+  ...(await failedAgents(situation)),
   ...(await leftoverTroubles(situation)),
   ...(await diskTroubles(situation)),
 ];

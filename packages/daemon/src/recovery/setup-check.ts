@@ -4,6 +4,7 @@ import { limits, SessiondError } from "@sessiond/shared";
 import { deathSignalPrefix } from "../agents/children.ts";
 import { systemProgramDirs } from "../system-program.ts";
 import { keySources, readConfig, type Config } from "../config.ts";
+import { missingAgents } from "./agent-troubles.ts";
 import type { Examination, Trouble } from "./examination.ts";
 import { closed } from "./place-check.ts";
 import { tcpTroubles } from "./tcp-check.ts";
@@ -82,10 +83,10 @@ async function configTroubles({ env, configDir, running, tell }: Pick<Examinatio
   const mend =
     "set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model]; to try it without a model: --model practice";
   const model: Trouble[] = lacks && running === null ? [{ finding: { kind: "model", weight: "wrong", path, what: "no model is configured", mend } }] : [];
-  const tcp = await tcpTroubles(config, { running, tell });
-  if (sources.files.length === 0) return [...model, ...tcp];
+  const others = [...(await tcpTroubles(config, { running, tell })), ...(await missingAgents(config, { tell }))];
+  if (sources.files.length === 0) return [...model, ...others];
   // A link's own rights say nothing: many keep their configuration elsewhere, and link it.
   const behind = (path: string): Promise<string> => realpath(path).catch(() => path);
   const held = await Promise.all([closed(await behind(configDir), "700"), ...sources.files.map(async (file) => closed(await behind(file), "600"))]);
-  return [...model, ...tcp, ...held.flat()];
+  return [...model, ...others, ...held.flat()];
 }

@@ -4,7 +4,7 @@ import type { Agent, AgentContext, AgentSays, AgentKind, AgentTurn } from "../ag
 import type { MarkedChild } from "../children.ts";
 import { deathSignalPrefix, spawnMarked } from "../children.ts";
 import { systemProgramDirs } from "../../system-program.ts";
-import { childEnvironment } from "./child-env.ts";
+import { childEnvironment } from "../child-env.ts";
 import { runTurn } from "./loop.ts";
 import { ChatModel } from "./model.ts";
 import { Paths } from "./paths.ts";

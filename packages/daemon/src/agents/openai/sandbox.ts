@@ -7,7 +7,7 @@ import { limits, type Sandbox } from "@sessiond/shared";
 import { feed, type Enclosure } from "../enclosure.ts";
 import { markWords } from "../process-table.ts";
 import { isSystemProgram, systemProgram } from "../../system-program.ts";
-import { childEnvironment } from "./child-env.ts";
+import { childEnvironment } from "../child-env.ts";
 import { HeldDirectory } from "./held-directory.ts";
 import { isInside } from "./paths.ts";
 import { sandboxFilter } from "./sandbox-filter.ts";

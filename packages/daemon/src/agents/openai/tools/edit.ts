@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { CurrentFile } from "./file-change.ts";
-import { changedSinceShown, currentFile, difference, replaceFile } from "./file-change.ts";
+import { difference } from "../../difference.ts";
+import { changedSinceShown, currentFile, replaceFile } from "./file-change.ts";
 import { defineTool, ToolError } from "./tool.ts";
 
 interface Replacement {

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { changedSinceShown, currentFile, difference, replaceFile } from "./file-change.ts";
+import { difference } from "../../difference.ts";
+import { changedSinceShown, currentFile, replaceFile } from "./file-change.ts";
 import { defineTool } from "./tool.ts";
 
 /** Write a whole file. */

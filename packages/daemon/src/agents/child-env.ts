@@ -1,9 +1,8 @@
 import { realpathSync } from "node:fs";
-import { delimiter } from "node:path";
-import { isInside } from "./paths.ts";
+import { delimiter, sep } from "node:path";
 
 /**
- * The environment of tools: what the daemon was given for them, without anything that names a
+ * The environment of tools and of agents: what the daemon was given for them, without anything that names a
  * secret and without any value that leads into the daemon's own directories.
  */
 const secretName = /KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^SESSIOND_/i;
@@ -12,17 +11,22 @@ const secretName = /KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^SESSIOND_/i;
  * @param forbiddenDirs  the daemon's directories
  * @returns a copy; of PATH only the offending parts are taken out, of others the whole variable
  */
-export function childEnvironment(env: Readonly<Record<string, string>>, forbiddenDirs: readonly string[]): Record<string, string> {
+export const childEnvironment = (env: Readonly<Record<string, string>>, forbiddenDirs: readonly string[]): Record<string, string> =>
+  withoutPlaces(Object.fromEntries(Object.entries(env).filter(([name]) => !secretName.test(name))), forbiddenDirs);
+
+/** The same for what somebody gave on purpose: it may hold keys. */
+export function withoutPlaces(env: Readonly<Record<string, string>>, forbiddenDirs: readonly string[]): Record<string, string> {
   const dirs = forbiddenDirs.flatMap((dir) => [dir, real(dir)]);
   const leadsThere = (text: string): boolean => dirs.some((dir) => names(text, dir) || (text.startsWith("/") && isInside(real(text), dir)));
   const kept = Object.entries(env).flatMap(([name, value]): [string, string][] => {
-    if (secretName.test(name)) return [];
     const parts = value.split(delimiter);
     if (name === "PATH") return [[name, parts.filter((part) => !leadsThere(part)).join(delimiter)]];
     return leadsThere(value) || parts.some(leadsThere) ? [] : [[name, value]];
   });
   return Object.fromEntries(kept);
 }
+
+const isInside = (path: string, dir: string): boolean => path === dir || path.startsWith(dir + sep);
 
 /** True when the directory, or something in it, is named anywhere in the text: also in `unix:path=/run/…`. */
 function names(text: string, dir: string): boolean {
