@@ -37,7 +37,6 @@ export type ReadListSessionsRequest = z.output<typeof listSessionsRequest>;
 
 /** Of `session/close` and `session/delete`. */
 export const closeSessionRequest = z.object({ sessionId, _meta: meta });
-export const deleteSessionRequest = closeSessionRequest;
 
 /** A prompt is kept as it came: a block that is wrong is an `unknown` one, so that its loss can be told. */
 export const promptRequest = z.object({ sessionId, prompt: z.array(contentBlock), _meta: meta });
