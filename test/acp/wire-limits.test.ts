@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { limits } from "@sessiond/shared";
-import { AcpError, acpErrors } from "@sessiond/shared/acp";
+import { acpErrors, type AcpError } from "@sessiond/shared/acp";
 import { bytesOf, notification, request, turn, wireRig } from "../support/acp-wire-rig.ts";
 
 setFlagsFromString("--expose-gc");
@@ -178,8 +178,8 @@ test("B7: when more than acp_unhandled_bytes_max wait to be handled, the connect
 test("B7: an error says which limit it was, in words", () => {
   const rig = wireRig(small);
   rig.hear(request(1, "echo", { long }));
-  const { message } = rig.said[0]?.["error"] as AcpError;
-  expect(message).toBe(
+  const [said] = rig.said;
+  expect((said?.["error"] as AcpError | undefined)?.message).toBe(
     `A message of ${Buffer.byteLength(JSON.stringify(request(1, "echo", { long })))} bytes is longer than 2000 (limit acp_message_bytes_max), and was not read.`,
   );
 });
