@@ -118,6 +118,7 @@ export class FrontSession {
 
   async #run(driver: DriverSeat, own: OwnPrompt, parts: ContentPart[]): Promise<AcpPromptResponse> {
     if (own.cancelled) return { stopReason: "cancelled" };
+    own.sent = true;
     const turn = await driver.prompt(parts, { promptId: own.id, whenBusy: "queue", signal: own.over.signal });
     await this.#reader.reached(this.#seat.state.seq);
     return own.answer(turn);
