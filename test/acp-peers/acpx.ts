@@ -10,7 +10,8 @@ export class Acpx implements AsyncDisposable {
   readonly #at: { readonly peersDir: string; readonly cwd: string; readonly env: Readonly<Record<string, string>> };
   readonly #agentCommand: string;
   readonly #running = new Set<ChildProcess>();
-  #sessions = false;
+  /** Names of the sessions that it made; that of the folder alone has none. */
+  readonly #sessions = new Set<string | undefined>();
 
   /**
    * @param agentCommand  program and words, as one string: acpx splits it like a shell, without being one
@@ -26,9 +27,8 @@ export class Acpx implements AsyncDisposable {
     return this.begin(...words).outcome;
   }
 
-  /** @returns what is to be waited for: its standard output as it grows, and its end */
-  begin(...words: string[]): { readonly outcome: Promise<AcpxOutcome>; printed(text: string): Promise<void> } {
-    if (words.includes("sessions")) this.#sessions = true;
+  begin(...words: string[]): RunningAcpx {
+    if (words.includes("sessions") && words.includes("new")) this.#sessions.add(words.includes("--name") ? words[words.indexOf("--name") + 1] : undefined);
     const { peersDir, cwd, env } = this.#at;
     const all = [`${peersDir}/node_modules/acpx/dist/cli.js`, "--agent", this.#agentCommand, "--ttl", "60", ...words];
     const child = spawn(newNode(peersDir), all, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
@@ -53,15 +53,23 @@ export class Acpx implements AsyncDisposable {
         child.once("close", () => reject(new Error(`acpx ended without ${JSON.stringify(text)}: ${stdout}${stderr}`)));
         look();
       });
-    return { outcome, printed };
+    return { outcome, printed, pid: child.pid ?? 0, end: (signal) => void child.kill(signal) };
   }
 
   /** Ends what it left running. */
   async [Symbol.asyncDispose](): Promise<void> {
     // Closing a session ends the owner of its queue, and that one the agent.
-    if (this.#sessions) await this.run("sessions", "close");
+    for (const name of this.#sessions) await this.run("sessions", "close", ...(name === undefined ? [] : [name]));
     for (const child of this.#running) child.kill("SIGKILL");
   }
+}
+
+/** What is to be waited for: its standard output as it grows, and its end. */
+export interface RunningAcpx {
+  readonly pid: number;
+  readonly outcome: Promise<AcpxOutcome>;
+  printed(text: string): Promise<void>;
+  end(signal: NodeJS.Signals): void;
 }
 
 export interface AcpxOutcome {

@@ -5,7 +5,7 @@ import { commandFile, words, type AcpClient } from "../support/acp-client.ts";
 import { FrontRig } from "../support/acp-front-rig.ts";
 import type { DaemonHome } from "../support/daemon-home.ts";
 import { eventually } from "../support/eventually.ts";
-import { processesWith } from "../support/processes.ts";
+import { ancestorsOf, processesWith } from "../support/processes.ts";
 
 const rig = new FrontRig();
 afterEach(() => rig.end());
@@ -27,6 +27,14 @@ test("initialize is answered without a daemon, and starts none; with one nobody 
   // Asked again when there is one.
   await home.startByHand();
   expect(await begun(editor, home)).toMatch(/^ses_/);
+});
+
+test("the daemon that it starts is nobody's descendant: editors end what descends from what they started", async () => {
+  const home = rig.home();
+  const editor = await rig.met(home);
+  await begun(editor, home);
+  const daemon = await home.daemon();
+  await eventually("it descends from others", () => !ancestorsOf(daemon).includes(editor.child.pid ?? 0));
 });
 
 test("any version is answered by the one there is, and messages before initialize are taken too", async () => {

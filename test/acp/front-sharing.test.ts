@@ -47,6 +47,35 @@ test("B14 while another drives a prompt is refused with who it is and how to tak
   expect((await again.prompt("hello")).stopReason).toBe("end_turn");
 });
 
+/** An editor that was killed in the middle of its turn: its seat drives until its grace is over. */
+async function killedEditor(graceMs: number) {
+  const home = rig.home(`[model]\nname = "practice"\n[limits]\nseat_grace_ms = ${graceMs}\n`);
+  const editor = await rig.met(home);
+  const sessionId = await begun(editor, home);
+  void editor.ask("session/prompt", words(sessionId, "write notes.txt: hello")).catch(() => undefined);
+  await question(editor);
+  const viewer = await (await terminal(home, sessionId)).attach({ as: "viewer" });
+  await editor.kill();
+  const next = await rig.met(home, { permit: () => "allow_once" });
+  while (viewer.state.seats.some(({ role, connected }) => role === "driver" && connected)) await viewer.changed();
+  await next.must("session/resume", { sessionId, cwd: home.workdir });
+  return { home, next, sessionId };
+}
+
+test("B14 the prompt of an editor that comes back waits while the daemon still waits for the link that was lost; then it drives, and the open question is its", async () => {
+  const { home, next, sessionId } = await killedEditor(1_500);
+  expect(await next.must("session/prompt", words(sessionId, "say after"))).toEqual({ stopReason: "end_turn" });
+  expect(next.questions()).toHaveLength(1);
+  expect(existsSync(join(home.workdir, "notes.txt"))).toBe(true);
+});
+
+test("a prompt that waits for a lost link is cancelled at once", async () => {
+  const { next, sessionId } = await killedEditor(600_000);
+  const answer = next.must("session/prompt", words(sessionId, "say after"));
+  next.tell("session/cancel", { sessionId });
+  expect(await answer).toEqual({ stopReason: "cancelled" });
+});
+
 test("B26 an idle editor that allows everything never answers a question of another driver's prompt", async () => {
   const home = rig.home();
   const eager = await rig.met(home, { permit: () => "allow_once", flags: ["--observe", "all"] });

@@ -88,10 +88,10 @@ export class DaemonHome {
     return host;
   }
 
-  /** Daemons of this home that live; a loser of the race for the lock counts until it has gone. */
+  /** Daemons of this home that live; a loser of the race for the lock counts until it has gone. What stands above one while it starts is none. */
   daemons(): number[] {
     return processesWith(`XDG_STATE_HOME=${join(this.root, "state")}`)
-      .filter(({ command }) => command.includes(daemonFile))
+      .filter(({ command }) => command.includes(daemonFile) && !command.startsWith("/bin/sh -c "))
       .map(({ pid }) => pid);
   }
 

@@ -32,6 +32,13 @@ export function stateOf(pid: number): string {
   return stat.slice(stat.lastIndexOf(")") + 2).slice(0, 1);
 }
 
+/** Its parent, the parent of that, and so on, as they are now. */
+export function ancestorsOf(pid: number): number[] {
+  const stat = read(`/proc/${pid}/stat`);
+  const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1] ?? 0);
+  return parent > 0 ? [parent, ...ancestorsOf(parent)] : [];
+}
+
 function threadsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`);

@@ -122,6 +122,7 @@ export class FrontSession {
     // An interrupt under way would hold what is sent before it has come.
     if (!own.cancelled) await Promise.all(this.#cancels);
     if (own.cancelled) return { stopReason: "cancelled" };
+    own.sent = true;
     const turn = await driver.prompt(parts, { promptId: own.id, whenBusy: "queue", signal: own.over.signal });
     await this.#reader.reached(this.#seat.state.seq);
     return own.answer(turn);

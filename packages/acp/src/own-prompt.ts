@@ -6,6 +6,8 @@ import { told } from "./errors.ts";
 export class OwnPrompt {
   readonly id = newPromptId();
   cancelled = false;
+  /** Before that there is nothing to take back or to end. */
+  sent = false;
   /** Ends the wait for its turn, not the turn. */
   readonly over = new AbortController();
 
@@ -36,6 +38,7 @@ export class OwnPrompt {
   async cancel(session: Session, seat: ViewerSeat, waitMs: number): Promise<void> {
     if (this.cancelled) return;
     this.cancelled = true;
+    if (!this.sent) return this.over.abort();
     const bound = setTimeout(() => this.over.abort(), waitMs);
     try {
       while (!this.over.signal.aborted && !(await this.#takenBack(session, seat))) await Promise.race([seat.changed(), aborted(this.over.signal)]);
@@ -64,7 +67,7 @@ export class OwnPrompt {
   }
 }
 
-const aborted = (signal: AbortSignal): Promise<void> =>
+export const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     if (signal.aborted) return resolve();
     signal.addEventListener("abort", () => resolve(), { once: true });

@@ -1,4 +1,5 @@
 import type { DriverSeat, ViewerSeat } from "@sessiond/client";
+import { aborted } from "./own-prompt.ts";
 
 /**
  * The driver's seat, held only as long as somebody here needs it: an editor that is open and idle is in nobody's way.
@@ -25,11 +26,21 @@ export class Wheel {
     return this.#seat.state.seats.every(({ role }) => role !== "driver");
   }
 
+  /** A driver whose link is lost is often this editor itself, before it was killed: the daemon waits a while for him, and so is waited here. */
+  async #lostIsBackOrGone(signal: AbortSignal | undefined): Promise<void> {
+    const lost = (): boolean => this.#seat.state.seats.some(({ seat_id, role, connected }) => role === "driver" && !connected && seat_id !== this.#seat.seatId);
+    const given = signal === undefined ? [] : [aborted(signal)];
+    while (lost() && this.#seat.connection !== "ended" && signal?.aborted !== true) await Promise.race([this.#seat.changed(), ...given]);
+  }
+
   /** To be followed by one `release`, unless it fails. @throws SessiondError `driver_taken` with who drives, `role_too_small`, `cancelled`, … */
   async hold(signal?: AbortSignal): Promise<DriverSeat> {
     this.#holders += 1;
     try {
-      return await this.#inTurn(() => this.#seat.takeDriver({ signal }));
+      return await this.#inTurn(async () => {
+        await this.#lostIsBackOrGone(signal);
+        return this.#seat.takeDriver({ signal });
+      });
     } catch (error) {
       // Given up before the answer, it may be ours all the same.
       void this.release();

@@ -40,14 +40,16 @@ export async function startDaemon(options: StartOptions, answers: () => Promise<
   const { runtimeDir, stateDir } = daemonPaths(options.env, options);
   const turn = new StartTurn(runtimeDir);
   const since = Date.now();
+  let child: ChildProcess | null = null;
   try {
     await untilAnswered(file, answers, {
       signal,
-      start: () => (turn.take() ? spawnDaemon(file, options) : null),
+      start: () => (child = turn.take() ? spawnDaemon(file, options) : null),
       going: () => void turn.take(),
       why: () => whyNotStarted(stateDir, since) ?? "`sessiond up --foreground` shows why, and so does daemon.log in its state directory",
     });
   } finally {
+    letGo(child);
     turn.leave();
   }
 }
@@ -203,13 +205,27 @@ function commandLine(file: string, { stateDir, runtimeDir, listen, startedBy = "
   return /\.[cm]?js$/.test(file) ? [process.execPath, [file, ...args]] : [file, args];
 }
 
+/**
+ * Some who end this process end with it all that descends from it (acpx, process managers), in whatever group or session it
+ * is. So a shell stands between: it ends as the daemon does, and is ended when there is nothing more to be known of that;
+ * the daemon is nobody's descendant then.
+ */
+const between = "/bin/sh";
+
+/** @returns what ends as the daemon does, and with its exit code */
 function spawnDaemon(file: string, options: StartOptions): ChildProcess {
-  const [command, args] = commandLine(file, options);
+  const line = commandLine(file, options);
+  const [command, args] = existsSync(between) ? [between, ["-c", '"$0" "$@" & wait $!', line[0], ...line[1]]] : line;
   const child = spawn(command, args, { detached: true, stdio: "ignore", env: options.env, cwd: "/" });
   // Without a listener a failed spawn would end this process; `exitOf` sees it.
   child.on("error", () => undefined);
   child.unref();
   return child;
+}
+
+/** Ends what stands between; where no shell is, the daemon stays this process' child. */
+function letGo(child: ChildProcess | null): void {
+  if (child?.spawnfile === between) child.kill("SIGKILL");
 }
 
 /** Null while it runs. A program that could not be run at all has no pid. */
