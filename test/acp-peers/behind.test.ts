@@ -142,13 +142,21 @@ describe.each(agents)("$name behind sessiond", (agent) => {
       const chosen = mode.as === "mode" ? { mode: mode.id, options: traits.option ?? {} } : { options: { mode: mode.id, ...traits.option } };
       await behind.seat.configure(chosen);
       if (traits.model !== null) await behind.seat.configure({ model: traits.model.id });
-      else await expect(behind.seat.configure({ model: "another" })).rejects.toMatchObject({ code: "model_unknown" });
+      else {
+        await behind.seat.configure({ model: "another" });
+        expect(await behind.seat.prompt("say: never")).toMatchObject({ stopReason: "failed", error: { code: "model_unknown" } });
+        expect(behind.said).not.toContain("Answer to: say: never");
+        await behind.seat.configure({ model: "" });
+      }
       const works = async (name: string): Promise<void> => {
         const file = join(behind.place.workdir, name);
         const asked = behind.events("approval_requested").length;
-        await behind.seat.prompt(`write ${file}: some words`);
-        expect([existsSync(file), behind.events("approval_requested").length - asked]).toEqual([mode.writes === "unasked", 0]);
-        if (traits.model !== null) expect(lastModel(behind)).toContain(traits.model.asked);
+        if (mode.asks) await behind.answered(`write ${file}: some words`, "allow_once");
+        else await behind.seat.prompt(`write ${file}: some words`);
+        expect([existsSync(file), behind.events("approval_requested").length - asked]).toEqual([true, mode.asks ? 1 : 0]);
+        const { body } = behind.model.requests.find((request) => request.does === "call" && JSON.stringify(request.body).includes(name)) ?? {};
+        if (mode.words !== undefined) expect(JSON.stringify(body)).toContain(mode.words);
+        if (traits.model !== null) expect((body as { readonly model?: string }).model).toContain(traits.model.asked);
         const { agent_facts, chosen: held } = behind.seat.state;
         const options = Object.fromEntries(agent_facts.options.map(({ id, value }) => [id, value]));
         expect({ mode: agent_facts.mode, ...options }).toMatchObject({ ...(mode.as === "mode" && { mode: mode.id }), ...chosen.options });
@@ -218,8 +226,3 @@ describe.each(agents)("$name behind sessiond", (agent) => {
       return `${before}, then none`;
     }));
 });
-
-const lastModel = ({ model }: Behind): string => {
-  const { body, path } = model.requests.findLast(({ does }) => does !== "side") ?? {};
-  return String((body as { model?: unknown } | undefined)?.model ?? path);
-};

@@ -25,8 +25,8 @@ export interface Traits {
   readonly title: string | null;
   /** Tells tokens with a turn's end; tells how full its context is. */
   readonly tells: { readonly tokens: boolean; readonly context: boolean };
-  /** Another mode than its first, and what becomes of a file that it is told to write then. `as`: a mode, or an option of that id. */
-  readonly mode: { readonly id: string; readonly as: "mode" | "option"; readonly writes: "unasked" | "never" };
+  /** Another mode than its first, told as a mode or as an option; whether it asks then before it writes a file; what its model is told of it. */
+  readonly mode: { readonly id: string; readonly as: "mode" | "option"; readonly asks: boolean; readonly words?: string };
   /** A further option of its own and a value for it, where it has any. */
   readonly option?: Readonly<Record<string, string | boolean>>;
   /** Another model than its first, and the name by which the model's server is asked for it; null where none can be chosen. */

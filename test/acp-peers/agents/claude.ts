@@ -24,7 +24,7 @@ export const claude: AcpAgent = {
     takesUp: "resumed",
     title: "A title",
     tells: { tokens: true, context: true },
-    mode: { id: "acceptEdits", as: "mode", writes: "unasked" },
+    mode: { id: "acceptEdits", as: "mode", asks: false },
     option: { effort: "high" },
     model: { id: "sonnet", asked: "sonnet" },
   },

@@ -37,7 +37,7 @@ export const codex: AcpAgent = {
     takesUp: "resumed",
     title: "A title",
     tells: { tokens: true, context: true },
-    mode: { id: "agent-full-access", as: "mode", writes: "unasked" },
+    mode: { id: "agent-full-access", as: "mode", asks: false },
     option: { reasoning_effort: "high" },
     model: { id: "gpt-6-sol", asked: "gpt-6-sol" },
   },

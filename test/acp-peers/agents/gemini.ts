@@ -37,7 +37,7 @@ export const gemini: AcpAgent = {
     lostWhenYoung: /No previous sessions found/,
     title: null,
     tells: { tokens: false, context: false },
-    mode: { id: "autoEdit", as: "mode", writes: "unasked" },
+    mode: { id: "autoEdit", as: "mode", asks: false },
     // Its models are told in a field that is not in the protocol.
     model: null,
   },

@@ -42,7 +42,7 @@ export const opencode: AcpAgent = {
     takesUp: "resumed",
     title: null,
     tells: { tokens: true, context: true },
-    mode: { id: "plan", as: "option", writes: "never" },
+    mode: { id: "plan", as: "option", asks: true, words: "Plan mode" },
     model: { id: "mock/other", asked: "other" },
   },
 };
