@@ -1,8 +1,8 @@
 /** docs/editors.md and docs/agents.md: each example is whole, each command and flag in them exists. */
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { knownAgents } from "../packages/daemon/src/agents/acp/known-agents.ts";
@@ -113,4 +113,10 @@ test("the flags of `sessiond acp` in the page are those that it has", async () =
   // … and whatever an example gives it.
   const given = [...fenced(editors, "json"), ...fenced(editors, "lua"), ...fenced(editors, "elisp")].join("\n");
   expect(flags(given).filter((flag) => !flags(options).includes(flag))).toEqual([]);
+});
+
+test("links lead somewhere", () => {
+  for (const { path, text } of pages)
+    for (const [, link = ""] of text.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g))
+      expect([path, link, existsSync(join(root, dirname(path), link))]).toEqual([path, link, true]);
 });

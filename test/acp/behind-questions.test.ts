@@ -84,6 +84,17 @@ test("B25 a question about a call that is known adds what it tells, and previews
   await driver.approve(question, "reject_once");
 });
 
+test("B25 a question that tells nothing new of a call that is known is asked like any other", async () => {
+  const house = await street.open();
+  const driver = await house.driver();
+  const call = { toolCallId: "c1", title: "make", kind: "execute" };
+  await driver.prompt([`update ${JSON.stringify({ sessionUpdate: "tool_call", ...call })}`, asking(call)].join("\n"));
+  const question = await driver.question();
+  expect(question.tool_call_id).toBe("c1");
+  await driver.approve(question, "allow_once");
+  expect((await driver.event("turn_ended")).stop_reason).toBe("end_turn");
+});
+
 test("B25 nothing that an agent puts into a question looks like a part of it that sessiond says, or hides from who reads", async () => {
   const house = await street.open();
   const driver = await house.driver();

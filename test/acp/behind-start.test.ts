@@ -32,7 +32,7 @@ test("B45 an agent of another version, one that hangs, one that refuses, and one
   expect(await failure({ hang: ["initialize"] }, { agent_start_wait_ms: 300 })).toMatchObject({
     message: expect.stringContaining("did not answer initialize within 300 ms"),
   });
-  expect(await failure({ hang: ["session/new"] }, { agent_start_wait_ms: 300 })).toMatchObject({
+  expect(await failure({ hang: ["session/new"] }, { agent_start_wait_ms: 4_000 })).toMatchObject({
     message: expect.stringContaining("did not answer session/new"),
   });
   expect(await failure({ errors: { "session/new": { code: -32603, message: "no more\u202e room" } } })).toMatchObject({

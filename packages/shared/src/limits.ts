@@ -167,6 +167,13 @@ export const limitTable = {
   agent_choices_max: { value: 256, unit: "count", why: "values of one option: a provider's models" },
   agent_text_chars_max: { value: 1_024, unit: "chars", why: "a name, a description, a step of a plan: a line or two" },
   agent_update_chars_max: { value: 65_536, unit: "chars", why: "an update that this build does not know is kept as it was said; a larger one is left out" },
+  served_agents_max: { value: 32, unit: "count", why: "programs that offer themselves as agents: a person writes one or two" },
+  agent_events_per_call_max: { value: 256, unit: "count", why: "what such a program says in one call: as many are applied before it is answered" },
+  served_waiting_chars_max: {
+    value: 8_388_608,
+    unit: "chars",
+    why: "told to such a program and not taken by it: ten of the largest prompts; then its stream is closed with slow_consumer",
+  },
   approval_options_max: { value: 16, unit: "count", why: "answers that an agent offers; a person reads them all" },
   // Sessions, seats, tokens.
   rest_after_ms: { value: 14_400_000, unit: "ms", why: "four idle hours without a seat: it is put to rest, and the next call wakes it" },

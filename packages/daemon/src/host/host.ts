@@ -242,7 +242,7 @@ export class Host {
   /** Let agents look for what they need, before they are told of; a disk that does not answer holds nobody up for long. */
   async look(): Promise<void> {
     const { clock, limits, kinds } = this.options;
-    await within(clock, limits.agent_look_ms, Promise.all([...kinds.values()].map((kind) => kind.look?.())));
+    await within(clock, limits.agent_look_ms, Promise.all([...kinds.values()].map(async (kind) => kind.look?.())));
   }
 
   /** Those that are offered, as they were when they looked last: one that can be named all the same need not be there. */
