@@ -25,6 +25,7 @@ export interface AgentScript {
   readonly before?: readonly string[];
   readonly first?: readonly string[];
   readonly ignoresEnd?: boolean;
+  readonly replaysLate?: number;
 }
 
 export interface AcpOptions extends TestOptions {

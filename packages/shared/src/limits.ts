@@ -294,6 +294,11 @@ export const limitTable = {
     why: "until an agent has said what it can, and again until its conversation is there: some load for seconds, and a loaded machine gets patience",
   },
   agent_load_wait_ms: { value: 120_000, unit: "ms", why: "an agent that takes a conversation up says all of it again" },
+  agent_replay_quiet_ms: {
+    value: 300,
+    unit: "ms",
+    why: "some agents go on replaying a conversation when they have said that it is loaded: it is over when nothing of it has come for so long",
+  },
   agent_setting_wait_ms: { value: 20_000, unit: "ms", why: "an agent that is told a mode, an option or a model; some ask their provider" },
   agent_close_wait_ms: {
     value: 1_000,

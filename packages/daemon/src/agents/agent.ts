@@ -137,9 +137,9 @@ export interface AgentKind {
   /**
    * False: `start_*` and `configure_session` refuse with `model_unknown`.
    *
-   * @param told  the options that the session's agent told of; none where it has not run
+   * @param told  the options that the session's agent told of, perhaps none; null where it has not run
    */
-  knowsModel(model: string, told: readonly AgentOption[]): boolean;
+  knowsModel(model: string, told: readonly AgentOption[] | null): boolean;
   /** The model is a setting of a running agent: another one is chosen by `chosenChanged`, not by another agent. */
   readonly modelIsSetting?: true;
   /** As for an agent: before `isOffered` and `info` are asked. */

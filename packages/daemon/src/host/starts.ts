@@ -106,7 +106,7 @@ export class Starts {
   }
 
   /** @throws SessiondError model_unknown; agent_unavailable where there is no such agent; unsupported when its commands cannot have the sandbox that was asked for: they never run without */
-  async #choose(options: LifeOptions, told: readonly AgentOption[] = []): Promise<Chosen> {
+  async #choose(options: LifeOptions, told: readonly AgentOption[] | null = null): Promise<Chosen> {
     const agent = options.agent ?? this.#host.options.defaultAgent;
     const kind = this.#host.options.kinds.get(agent);
     if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: absentWords(agent) });

@@ -35,6 +35,14 @@ interface Live extends Opened {
   readonly settings: Settings;
 }
 
+interface Beginning {
+  readonly opened: Opened;
+  readonly program: Program;
+  readonly conversation: Conversation;
+  /** Aborts when nobody waits for it any more. */
+  readonly signal: AbortSignal;
+}
+
 export class AcpAgent implements Agent {
   readonly capabilities = { park: false, steer: false };
   readonly #context: AgentContext;
@@ -130,7 +138,7 @@ export class AcpAgent implements Agent {
       return await conversation.facts.held(async () => {
         const opened = await open(program.peer, { entry, workdir: entry.cwd ?? context.workdir, conversation: context.conversation(), limits, hide, signal });
         log.note("ready", opened.how);
-        return this.#begun(opened, program, conversation);
+        return this.#begun({ opened, program, conversation, signal });
       });
     } catch (error) {
       const why = isAcpError(error, acpErrors.connection_closed)
@@ -144,7 +152,7 @@ export class AcpAgent implements Agent {
     }
   }
 
-  async #begun(opened: Opened, program: Program, conversation: Conversation): Promise<Live> {
+  async #begun({ opened, program, conversation, signal }: Beginning): Promise<Live> {
     const { entry, limits, hide } = this.#options;
     const context = this.#context;
     conversation.id = opened.id;
@@ -157,6 +165,7 @@ export class AcpAgent implements Agent {
     this.#live = live;
     // Before anything is told of it: what it has by itself would take back what people chose.
     await settings.apply();
+    if (opened.how === "loaded") await conversation.replay.over(signal);
     return live;
   }
 

@@ -20,6 +20,7 @@ import { commandsOf, Facts, optionsOf, titleOf, useOf } from "./facts.ts";
 import type { Hide } from "./hidden-secrets.ts";
 import { contentOf, type Takes } from "./parts.ts";
 import { cancelled, offered, outcomeOf } from "./permission.ts";
+import { Replay } from "./replay.ts";
 import { Said } from "./said.ts";
 import { wordsOfError } from "./start-failure.ts";
 import { TurnEvents, type Update } from "./turn-events.ts";
@@ -50,6 +51,7 @@ type TurnEnd = Extract<AgentEvent, { type: "turn_end" }>;
 
 export class Conversation {
   readonly facts: Facts;
+  readonly replay: Replay;
   /** The agent's name for it; null until that is known. */
   id: string | null = null;
   readonly #host: ConversationHost;
@@ -57,6 +59,7 @@ export class Conversation {
 
   constructor(host: ConversationHost) {
     this.#host = host;
+    this.replay = new Replay(host.limits);
     this.facts = new Facts((facts) => host.context.tell({ type: "agent_facts", facts }));
   }
 
@@ -140,7 +143,7 @@ export class Conversation {
     const facts = this.#factsOf(update);
     if (facts !== null) return this.facts.learn(facts);
     // Between turns, and while a conversation is replayed: nobody asked, and the journal has it.
-    if (this.#running === null) return;
+    if (this.#running === null) return this.replay.heard();
     return put(this.#running.said, this.#running.events.of(update));
   }
 

@@ -59,7 +59,7 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     name: entry.name,
     defaultModel: "",
     modelIsSetting: true,
-    knowsModel: (model, told) => model === "" || (told.length === 0 ? /^[^\p{C}]{1,128}$/u.test(model) : isOffered(model, told)),
+    knowsModel: (model, told) => model === "" || (told === null ? /^[^\p{C}]{1,128}$/u.test(model) : isOffered(model, told)),
     look: async () => void (seen = await find()),
     isOffered: () => options.configured || (seen ?? null) !== null,
     info: () => ({
