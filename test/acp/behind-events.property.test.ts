@@ -102,7 +102,7 @@ test("B7 whatever an agent tells of itself becomes facts that fit", () => {
   fc.assert(
     fc.property(fc.array(update, { maxLength: 6 }), (updates) => {
       const told: AgentFact[] = [];
-      const context = { tell: (fact: AgentFact) => void told.push(fact) } as never;
+      const context = { tell: (fact: AgentFact) => void told.push(fact), drained: () => null } as never;
       const conversation = new Conversation({ name: "any", context, limits, hide: hiding([]) });
       for (const one of updates) void conversation.notified("session/update", { sessionId: "s", update: JSON.parse(JSON.stringify(one)) as unknown });
       for (const fact of told) mustFit(fact);

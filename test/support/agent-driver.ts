@@ -86,6 +86,7 @@ export class AgentDriver {
       conversation: () => null,
       turnsBefore: () => Math.max(0, this.#turns - 1),
       tell: () => undefined,
+      drained: () => null,
     });
   }
 

@@ -7,6 +7,8 @@ import type { Agent, AgentContext, AgentEvent, AgentKind, AgentTurn, Answer, Que
  * yield, ask, and when. `auto` plays every turn without a test's hand.
  */
 export interface ScriptOptions {
+  /** Before each prompt is taken on. */
+  readonly look?: () => Promise<void>;
   readonly park?: boolean;
   /** Comes for prompts in the middle of a turn; it does unless told otherwise. */
   readonly steer?: boolean;
@@ -58,6 +60,7 @@ export class ScriptedKind implements AgentKind {
     return {
       capabilities: this.#capabilities,
       unavailable: () => this.missing,
+      ...(this.#options.look && { look: this.#options.look }),
       prompt: (parts, turn) => this.#begin(new ScriptedTurn({ context, parts, turn, stubborn: this.#options.stubborn ?? false })),
       resume: (turn) => this.#begin(new ScriptedTurn({ context, parts: null, turn, stubborn: this.#options.stubborn ?? false })),
       close: () => {

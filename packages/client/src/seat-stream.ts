@@ -13,6 +13,7 @@ import {
 import type { Door } from "./door.ts";
 import { KeptStream, type StreamConnection, type StreamWatcher } from "./kept-stream.ts";
 import type { Call } from "./link.ts";
+import { stateOf } from "./older-daemon.ts";
 import type { ResetCause } from "./seat-events.ts";
 
 /**
@@ -80,8 +81,8 @@ export class SeatStream extends KeptStream<"attach", SeatWatcher> {
     }
     this.seat = item.seat;
     if (item.type === "resumed") return;
-    this.state = item.snapshot;
-    this.tell((watcher) => watcher.snapshot?.(item.snapshot, item.reset));
+    this.state = stateOf(item.snapshot);
+    this.tell((watcher) => watcher.snapshot?.(this.state, item.reset));
   }
 
   /** @returns the place of the next frame */

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
-import { access, readdir, stat } from "node:fs/promises";
-import { delimiter, dirname, isAbsolute, join, sep } from "node:path";
+import { access, readdir, realpath, stat } from "node:fs/promises";
+import { delimiter, dirname, isAbsolute, join, resolve, sep } from "node:path";
 import { limits } from "@sessiond/shared";
 
 /**
@@ -30,7 +30,10 @@ export interface FoundProgram {
  */
 export async function findProgram(command: string, places: SearchPlaces): Promise<FoundProgram | null> {
   if (isAbsolute(command)) return (await isProgram(command)) ? { path: command, onPath: true } : null;
-  const named = places.paths.flatMap((path) => (path ?? "").split(delimiter)).filter((dir) => isAbsolute(dir) && !isIn(dir, places.workdir));
+  const given = places.paths.flatMap((path) => (path ?? "").split(delimiter)).filter((dir) => isAbsolute(dir));
+  // Links, too, may lead into the project.
+  const real = await Promise.all(given.map((dir) => realpath(dir).catch(() => resolve(dir))));
+  const named = given.filter((_, index) => !isIn(real[index] ?? "", places.workdir));
   for (const [index, dir] of [...named, ...(await usualPlaces(places.home))].entries()) {
     const path = join(dir, command);
     if (await isProgram(path)) return { path, onPath: index < named.length };

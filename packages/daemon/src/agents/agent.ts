@@ -127,6 +127,8 @@ export interface AgentContext {
   turnsBefore(): number;
   /** Dropped while the session cannot write. */
   tell(fact: AgentFact): void;
+  /** Null when the disk keeps up with what was told. */
+  drained(): Promise<void> | null;
 }
 
 /** One agent that the daemon offers. */

@@ -26,8 +26,12 @@ export function headAndEnd(text: string, bytesMax: number): string {
   if (bytes.length <= bytesMax) return text;
   const half = Math.floor(bytesMax / 2);
   // A character that was cut in two is left out.
-  const [head, end] = [bytes.subarray(0, half), bytes.subarray(-half)].map((part) => part.toString("utf8").replace(/^\ufffd+|\ufffd+$/g, ""));
-  return `${head}\n… ${bytes.length - 2 * half} bytes left out …\n${end}`;
+  const isInside = (at: number): boolean => ((bytes[at] ?? 0) & 0xc0) === 0x80;
+  let [to, from] = [half, bytes.length - half];
+  while (isInside(to)) to -= 1;
+  while (isInside(from)) from += 1;
+  const [head, end] = [bytes.subarray(0, to).toString("utf8"), bytes.subarray(from).toString("utf8")];
+  return `${head}\n… ${from - to} bytes left out …\n${end}`;
 }
 
 /** Whether nothing in it is nested deeper. */

@@ -54,7 +54,7 @@ export interface GivenAnswer {
 export class Approvals {
   readonly #host: ApprovalsHost;
   readonly #policy: PolicyTimer;
-  readonly #waiting = new Map<string, (answer: Answer) => void>();
+  readonly #waiting = new Map<string, (answer: Answer | Promise<Answer>) => void>();
   /** Ends of questions of a parked turn that came before its agent has asked again. */
   readonly #early = new Map<string, Answer>();
 
@@ -243,7 +243,15 @@ export class Approvals {
   #settle(approvalId: string, answer: Answer): void {
     const resolve = this.#waiting.get(approvalId);
     this.#waiting.delete(approvalId);
-    resolve?.(answer);
+    // Who is given leave acts on it: first it must be on disk that it was given.
+    resolve?.(
+      answer.allowed
+        ? this.#host.durable(this.#host.state().seq).then(
+            () => answer,
+            () => ({ allowed: false, reason: refusals.restart }),
+          )
+        : answer,
+    );
   }
 }
 

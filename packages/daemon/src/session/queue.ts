@@ -35,12 +35,19 @@ export class Queue {
     this.#host = host;
   }
 
-  /** @throws SessiondError conflict, limit_reached, turn_in_progress, queue_full, unsupported, agent_unavailable, session_stopped, session_faulted, storage_failed */
-  async send(request: PromptRequest): Promise<VerbOutput<"send_prompt">> {
+  /**
+   * @param mustStand  throws where who asked may not send any more
+   * @throws SessiondError conflict, limit_reached, turn_in_progress, queue_full, unsupported, agent_unavailable, session_stopped, session_faulted, storage_failed
+   */
+  async send(request: PromptRequest, mustStand: () => void = () => undefined): Promise<VerbOutput<"send_prompt">> {
     const { id, log, limits, turns } = this.#host;
     this.#host.mustLive();
-    // Before anything is decided: from here on it is one step.
-    if (!log.decided.prompts.has(request.promptId)) await turns.look();
+    const looking = log.decided.prompts.has(request.promptId) ? null : turns.look();
+    if (looking !== null) {
+      await looking;
+      // From here on it is one step, and what the gate looked at may be otherwise by now.
+      mustStand();
+    }
     this.#host.mustLive();
     const known = log.decided.prompts.get(request.promptId);
     if (known !== undefined) {

@@ -1,7 +1,7 @@
 import { setImmediate as nextStep } from "node:timers/promises";
 import { SessiondError, type Limits, type SessionEvent } from "@sessiond/shared";
 import type { Agent, AgentSays, AgentKind, AgentTurn } from "../agents/agent.ts";
-import type { Clock } from "../clock.ts";
+import { within, type Clock } from "../clock.ts";
 import { mintId } from "../ids.ts";
 import type { Approvals } from "./approvals.ts";
 import { nextPrompt, steering } from "./prompts.ts";
@@ -50,6 +50,7 @@ export class Turns {
   /** Agents of another model that have a turn to end. */
   readonly #leaving = new Set<Agent>();
   #running: RunningTurn | null = null;
+  #looking: Promise<unknown> | null = null;
 
   constructor(host: TurnsHost) {
     this.#host = host;
@@ -82,6 +83,7 @@ export class Turns {
       chosen: () => ({ ...this.#state.chosen, model: this.#state.model }),
       conversation: () => this.#state.agent_facts.conversation,
       turnsBefore: () => this.#state.turns - (this.#state.turn === null ? 0 : 1),
+      drained: () => this.#host.log.drained(),
       tell: (fact) => void (this.#host.writable() && this.#host.apply(fact)),
     });
     return this.#agent;
@@ -92,9 +94,13 @@ export class Turns {
     return this.#host.kinds.has(this.#state.agent);
   }
 
-  /** Let the agent look for what it needs. */
-  async look(): Promise<void> {
-    if (this.present) await this.ready().look?.();
+  /** Let the agent look for what it needs; null when there is nothing to be waited for. */
+  look(): Promise<unknown> | null {
+    const look = this.present ? this.ready().look?.() : undefined;
+    if (look === undefined) return null;
+    const { clock, limits } = this.#host;
+    // One for all who ask meanwhile: they go on in the order in which they came.
+    return (this.#looking ??= within(clock, limits.agent_look_ms, look).finally(() => (this.#looking = null)));
   }
 
   chosenChanged(): void {

@@ -52,6 +52,8 @@ export class AcpAgent implements Agent {
   #program: Program | null = null;
   /** As of the last look. */
   #missing: string | null = null;
+  /** It has had no prompt since its start. */
+  #begunWith: { readonly live: Live; readonly wrongModel: string | null } | null = null;
   #closed = false;
   /** A prompt has come, and the agent has not got it yet. */
   #preparing = false;
@@ -85,7 +87,9 @@ export class AcpAgent implements Agent {
       const live = await this.#ready(turn.signal);
       const refused = whyRefused(parts, live.takes, name);
       if (refused !== null) throw new TurnFailure("unsupported", `Not supported: ${refused}.`);
-      const wrongModel = await unlessAborted(turn.signal, live.settings.apply());
+      // What was told to it at its start is not told again.
+      const wrongModel = live === this.#begunWith?.live ? this.#begunWith.wrongModel : await unlessAborted(turn.signal, live.settings.apply());
+      this.#begunWith = null;
       if (turn.signal.aborted) return;
       if (wrongModel !== null) throw new TurnFailure("model_unknown", `The model cannot be had: ${wrongModel}.`);
       this.#preparing = false;
@@ -164,7 +168,7 @@ export class AcpAgent implements Agent {
     const live: Live = { ...opened, program, conversation, settings };
     this.#live = live;
     // Before anything is told of it: what it has by itself would take back what people chose.
-    await settings.apply();
+    this.#begunWith = { live, wrongModel: await settings.apply() };
     if (opened.how === "loaded") await conversation.replay.over(signal);
     return live;
   }

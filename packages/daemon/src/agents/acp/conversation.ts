@@ -23,6 +23,7 @@ import { cancelled, offered, outcomeOf } from "./permission.ts";
 import { Replay } from "./replay.ts";
 import { Said } from "./said.ts";
 import { wordsOfError } from "./start-failure.ts";
+import { isOver } from "./tool-calls.ts";
 import { TurnEvents, type Update } from "./turn-events.ts";
 import { unlessAborted } from "./when-aborted.ts";
 
@@ -141,7 +142,10 @@ export class Conversation {
     if (!read.ok || (this.id !== null && read.value.sessionId !== this.id)) return;
     const { update } = read.value;
     const facts = this.#factsOf(update);
-    if (facts !== null) return this.facts.learn(facts);
+    if (facts !== null) {
+      this.facts.learn(facts);
+      return this.#host.context.drained() ?? undefined;
+    }
     // Between turns, and while a conversation is replayed: nobody asked, and the journal has it.
     if (this.#running === null) return this.replay.heard();
     return put(this.#running.said, this.#running.events.of(update));
@@ -172,7 +176,8 @@ export class Conversation {
     const { turn, said, events } = running;
     const shown = put(said, events.called(toolCall));
     const call = events.calls.get(toolCall.toolCallId);
-    const question = call === undefined ? null : offered(call, options, this.#host.name);
+    // What is told of a call that is over is not shown any more, so nobody could judge it.
+    const question = call === undefined || isOver(call.status) ? null : offered(call, options, this.#host.name);
     // First what it is about, so that the question is about something.
     await (shown ?? said.taken());
     if (question === null || turn.signal.aborted) return cancelled;

@@ -17,6 +17,8 @@ export class StderrFile {
   #descriptor: number | null = null;
   #bytes = 0;
   #line = "";
+  /** The rest of the open line is left out. */
+  #cut = false;
   #last = "";
 
   /** @param directory  of the session; it is there */
@@ -50,19 +52,29 @@ export class StderrFile {
   }
 
   #take(text: string): void {
-    const lines = (this.#line + text).split("\n");
-    this.#line = lines.pop() ?? "";
-    for (const line of lines) this.#put(line);
-    // A secret that is cut in two here is one of thousands of characters.
     const most = this.#limits.agent_stderr_line_chars_max;
-    for (; this.#line.length > most; this.#line = this.#line.slice(most)) this.#put(this.#line.slice(0, most));
+    const all = this.#line + text;
+    const end = all.lastIndexOf("\n") + 1;
+    // Secrets are looked for before anything is cut; one write for all that came together.
+    if (end > 0) this.#put(this.#hide(all.slice(0, end)).split("\n"));
+    this.#line = all.slice(end);
+    if (end > 0 && this.#cut) this.#cut = false;
+    if (this.#cut) this.#line = "";
+    if (this.#line.length <= 2 * most) return;
+    // The rest of a line that is too long is left out. Twice as much was looked at as is written: no secret is written in part.
+    this.#put([this.#hide(this.#line)]);
+    this.#cut = true;
+    this.#line = "";
   }
 
-  #put(line: string): void {
-    const told = this.#hide(line).slice(0, this.#limits.agent_stderr_line_chars_max);
-    if (told.trim() !== "") this.#last = told.trim();
+  #put(lines: readonly string[]): void {
+    const told = lines
+      .slice(this.#cut ? 1 : 0)
+      .map((line) => line.slice(0, this.#limits.agent_stderr_line_chars_max))
+      .filter((line) => line !== "");
+    this.#last = told.findLast((line) => line.trim() !== "")?.trim() ?? this.#last;
     // The daemon's lines are known by how they begin.
-    if (told !== "") this.#write(`${told.startsWith("== ") ? " " : ""}${told}\n`);
+    if (told.length > 0) this.#write(told.map((line) => `${line.startsWith("== ") ? " " : ""}${line}\n`).join(""));
   }
 
   #write(text: string): void {

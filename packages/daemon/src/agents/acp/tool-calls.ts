@@ -46,7 +46,7 @@ export class ToolCalls {
     const id = this.#idOf(update.toolCallId);
     const before = this.#calls.get(id);
     if (before === undefined) return this.#begin(id, update, messageId);
-    const told = { ...before.told, ...given(update) };
+    const told = isOver(before.status) ? before.told : { ...before.told, ...given(update) };
     const now: Kept = { ...before, told, input: update.rawInput === undefined ? before.input : this.#inputOf(update.rawInput) };
     this.#calls.set(id, now);
     return [...this.#changed(id, update, before), ...this.#progress(now, update)];
@@ -142,7 +142,7 @@ export class ToolCalls {
   }
 }
 
-const isOver = (status: Rank): boolean => status === "completed" || status === "failed";
+export const isOver = (status: Rank): boolean => status === "completed" || status === "failed";
 
 /** Without what is not told. */
 const given = (update: ToldCall): Partial<ToldCall> => Object.fromEntries(Object.entries(update).filter(([, value]) => value !== undefined));

@@ -1,0 +1,131 @@
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import { once } from "node:events";
+import { afterEach, expect, test } from "vitest";
+import { limits } from "@sessiond/shared";
+import { AcpError } from "@sessiond/shared/acp";
+import { agentLogName } from "../../packages/daemon/src/agent-log.ts";
+import { Conversation } from "../../packages/daemon/src/agents/acp/conversation.ts";
+import { hiding } from "../../packages/daemon/src/agents/acp/hidden-secrets.ts";
+import { wordsOfError } from "../../packages/daemon/src/agents/acp/start-failure.ts";
+import { StderrFile } from "../../packages/daemon/src/agents/acp/stderr-file.ts";
+import { ToolCalls } from "../../packages/daemon/src/agents/acp/tool-calls.ts";
+import { headAndEnd } from "../../packages/daemon/src/agents/bounded.ts";
+import { findProgram } from "../../packages/daemon/src/program-search.ts";
+import { removeRoot, testRoot } from "../../packages/daemon/src/testing.ts";
+import { AcpHouse, turn } from "../support/acp-house.ts";
+import { eventsOf } from "../support/session-rig.ts";
+
+/** What a fresh reader broke of agents behind ACP. */
+const houses: AcpHouse[] = [];
+const roots: string[] = [];
+afterEach(async () => {
+  for (const house of houses.splice(0)) await house.close();
+  for (const root of roots.splice(0)) await removeRoot(root);
+});
+const opened = async (options?: Parameters<typeof AcpHouse.open>[0]) => {
+  const house = await AcpHouse.open(options);
+  houses.push(house);
+  return house;
+};
+const place = async () => {
+  const root = await testRoot();
+  roots.push(root);
+  return root;
+};
+const key = "KEYKEY0123456789abcdefghijklmnopqrstuvwx";
+
+test("B2 a key that an agent says on stderr in two pieces, at the edge of the longest line, is written in none", async () => {
+  const root = await place();
+  mkdirSync(join(root, "s"));
+  for (const before of [0, 4_050, 4_080, limits.agent_stderr_line_chars_max - 1, 2 * limits.agent_stderr_line_chars_max - 20]) {
+    const file = new StderrFile(join(root, "s"), { limits, hide: hiding([key]) });
+    const pipe = new PassThrough();
+    file.drain(pipe);
+    pipe.write(`${"a".repeat(before)}${key.slice(0, 16)}`);
+    pipe.write(`${key.slice(16)} rest\nnext line\n`);
+    pipe.end();
+    await once(pipe, "end");
+    expect(file.last).toBe("next line");
+    file.close();
+    const text = readFileSync(join(root, "s", agentLogName), "utf8");
+    expect([before, text.replaceAll("\n", "").includes(key.slice(0, 16)), text.includes(key.slice(16))]).toEqual([before, false, false]);
+  }
+});
+
+test("B2 a key with quotes is hidden in what an agent sends as JSON, too", () => {
+  const secret = 'pa"ss"word\\0123456789';
+  expect(wordsOfError(new AcpError(-32603, "no", { env: { K: secret } }, true), hiding([secret]))).not.toContain("0123456789");
+});
+
+test("B46 a program of the project is not found by its name, whichever way a PATH leads to it", async () => {
+  const root = await place();
+  mkdirSync(join(root, "w/bin"), { recursive: true });
+  symlinkSync(join(root, "w"), join(root, "l"));
+  mkdirSync(join(root, "x"));
+  writeFileSync(join(root, "w/bin/agent-of-the-project"), "#!/bin/sh\n", { mode: 0o755 });
+  for (const path of ["w/bin", "l/bin", "x/../w/bin"])
+    expect(await findProgram("agent-of-the-project", { paths: [`${root}/${path}`], home: root, workdir: join(root, "w") })).toBeNull();
+});
+
+test("B25 a question about a call that is over is not asked: nothing of it could be shown any more", async () => {
+  const house = await opened();
+  const driver = await house.driver();
+  const options = [{ optionId: "y", name: "Yes", kind: "allow_once" }];
+  const over = { toolCallId: "a", title: "rm -rf ~", rawInput: { command: "rm -rf ~" }, status: "completed" };
+  const end = await turn(
+    driver,
+    `update ${JSON.stringify({ sessionUpdate: "tool_call", ...over })}\nask ${JSON.stringify({ toolCall: { toolCallId: "a" }, options })}`,
+  );
+  expect(end.stop_reason).toBe("end_turn");
+  expect(eventsOf(driver.frames, "approval_requested")).toEqual([]);
+});
+
+test("B7 of what comes late for a call that has ended nothing is kept", () => {
+  const calls = new ToolCalls(limits);
+  calls.update({ toolCallId: "a", title: "t", status: "completed" } as never, () => "m");
+  calls.update({ toolCallId: "a", rawOutput: "z".repeat(100_000) } as never, () => "m");
+  expect(JSON.stringify(calls.get("a")?.told).length).toBeLessThan(1_000);
+});
+
+test("what is left out of a long output begins and ends between characters", () => {
+  for (const letter of ["é", "€", "😀", "\ufffd"])
+    for (const shift of [0, 1, 2, 3]) {
+      const kept = headAndEnd("x".repeat(shift) + letter.repeat(2_000), 1_001);
+      expect(kept.replace(/\n… \d+ bytes left out …\n/, "")).toMatch(new RegExp(`^x{${shift}}(${letter})+$`, "u"));
+    }
+});
+
+test("B7 an agent whose facts outrun the disk is not read further until that has caught up", async () => {
+  let caughtUp = (): void => undefined;
+  const drained = new Promise<void>((resolve) => (caughtUp = resolve));
+  const context = { tell: () => undefined, drained: () => drained } as never;
+  const conversation = new Conversation({ name: "a", context, limits, hide: (text) => text });
+  conversation.id = "c";
+  const params = { sessionId: "c", update: { sessionUpdate: "current_mode_update", currentModeId: "plan" } };
+  let handled = false;
+  const notified = Promise.resolve(conversation.notified("session/update", params)).then(() => (handled = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(handled).toBe(false);
+  caughtUp();
+  await notified;
+});
+
+test("B44 a model that the agent refuses is told to it once a prompt, and told of once", async () => {
+  const model = {
+    id: "m",
+    name: "m",
+    category: "model",
+    type: "select",
+    currentValue: "a",
+    options: [
+      { value: "a", name: "a" },
+      { value: "b", name: "b" },
+    ],
+  };
+  const house = await opened({ script: { session: { configOptions: [model] }, errors: { "session/set_config_option": { code: -32603, message: "no" } } } });
+  const driver = await house.driver({ model: "b" });
+  expect(await turn(driver, "say x")).toMatchObject({ stop_reason: "failed", error: { code: "model_unknown" } });
+  expect(eventsOf(driver.frames, "notice").map(({ code }) => code)).toEqual(["agent_refused_setting"]);
+});
