@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Host } from "@sessiond/client";
 import { daemonFile, DaemonHome } from "../test/support/daemon-home.ts";
+import { acpStart } from "./acp-start.ts";
 import { pairs } from "./pairs.ts";
 import type { Bench, How, Row } from "./row.ts";
 import { endOf, limitIn, real, startOf, type Startable } from "./started-daemon.ts";
@@ -19,11 +20,11 @@ import { endOf, limitIn, real, startOf, type Startable } from "./started-daemon.
  */
 export const start: Bench = {
   name: "start",
-  about: "cold daemon to the first hello; `ls` and `send` against a warm one; limit: node and bare tRPC, bundled alike",
+  about: "cold daemon to the first hello; `ls` and `send` against a warm one, `acp` to its first answer; limit: node and bare tRPC, bundled alike",
   async run(how) {
     const home = new DaemonHome();
     try {
-      return [await coldDaemon(how, home), ...(await commands(how, home))];
+      return [await coldDaemon(how, home), ...(await commands(how, home)), ...(await acpStart(how, home))];
     } finally {
       await home.close();
     }

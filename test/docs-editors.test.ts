@@ -1,10 +1,12 @@
 /** docs/editors.md and docs/agents.md: each example is whole, each command and flag in them exists. */
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join, resolve } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { knownAgents } from "../packages/daemon/src/agents/acp/known-agents.ts";
+import { readConfig } from "../packages/daemon/src/config.ts";
 import { fenced, luaStrings, parseJsonWithComments, unbalanced } from "./support/snippets.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -67,13 +69,54 @@ test("every command and option in the two pages exists", { timeout: 60_000 }, as
   }
 });
 
-test("the configuration of agents is TOML, and its entries are what the page says of them", async () => {
-  // Of the daemon's own.
-  const { parse } = (await import(createRequire(join(root, "packages/daemon/package.json")).resolve("smol-toml"))) as { parse(text: string): unknown };
-  const [text = "", ...others] = fenced(page("docs/agents.md"), "toml");
-  expect(others).toEqual([]);
-  const { agents } = parse(text) as { agents: { name: string; command: string }[] };
-  expect(agents.map(({ name }) => name)).toEqual(["gemini", "opencode-work", "mine"]);
-  for (const { name, command: program } of agents)
-    expect([name, program]).toEqual([expect.stringMatching(/^[a-z0-9][a-z0-9_-]{0,63}$/), expect.stringMatching(/^(\/|~\/|[^/]+$)/)]);
+test("the configuration of agents is one that the daemon takes, and its entries are what the page says of them", async () => {
+  const home = mkdtempSync(join(tmpdir(), "ssd-docs-"));
+  try {
+    const [text = "", ...others] = fenced(page("docs/agents.md"), "toml");
+    expect(others).toEqual([]);
+    mkdirSync(join(home, "config/sessiond"), { recursive: true });
+    writeFileSync(join(home, "config/sessiond/config.toml"), text, { mode: 0o600 });
+    const { agents } = readConfig({ HOME: home, XDG_CONFIG_HOME: join(home, "config") }, []);
+    expect(agents).toMatchObject([
+      { name: "gemini", command: "gemini", args: ["--acp"], env: { GEMINI_API_KEY: "…" } },
+      { name: "opencode-work", command: join(home, ".opencode/bin/opencode"), cwd: "/home/me/work" },
+      { name: "mine", command: "/home/me/bin/my-agent", args: [], env: {} },
+    ]);
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+});
+
+test("the table of agents has each that is known, with the command that is run and how to log in", () => {
+  const rows = [...page("docs/agents.md").matchAll(/^\| `(\w+)` \| (.*?) \| `([^`]+)` \| (.*?) \|/gm)].map(([, name, install = "", command, login = ""]) => ({
+    name,
+    install,
+    command,
+    login,
+  }));
+  expect(rows.map(({ name, command }) => [name, command])).toEqual(knownAgents.map(({ name, command, args }) => [name, [command, ...args].join(" ")]));
+  for (const [at, { install = "", login = "" }] of knownAgents.entries()) {
+    // The page names a package where the entry names a page, too.
+    if (install.startsWith("npm")) expect(rows[at]?.install).toContain(install.split(" (")[0]);
+    for (const [, typed = ""] of login.matchAll(/`([^`]+)`/g)) expect(rows[at]?.login).toContain(typed);
+  }
+});
+
+test("the flags of `sessiond acp` in the page are those that it has", async () => {
+  const flags = (text: string): string[] => [...new Set([...text.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].map(([flag]) => flag))].toSorted();
+  const table = [...editors.matchAll(/^\| `(--[^`]+)` \|/gm)].map(([, row = ""]) => row).join("\n");
+  const options = (await help("acp"))
+    .split("\n")
+    .filter((line) => line.startsWith("  -"))
+    .join("\n");
+  expect(flags(table)).toEqual(flags(options).filter((flag) => flag !== "--help"));
+  // … and whatever an example gives it.
+  const given = [...fenced(editors, "json"), ...fenced(editors, "lua"), ...fenced(editors, "elisp")].join("\n");
+  expect(flags(given).filter((flag) => !flags(options).includes(flag))).toEqual([]);
+});
+
+test("links lead somewhere", () => {
+  for (const { path, text } of pages)
+    for (const [, link = ""] of text.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g))
+      expect([path, link, existsSync(join(root, dirname(path), link))]).toEqual([path, link, true]);
 });

@@ -25,7 +25,7 @@ test("the libraries hold their own modules and types and nothing else: no source
   const also = ["LICENSE", "package.json"];
   expect(shared?.files).toEqual([...also, ...sourcesOf("shared")].toSorted());
   expect(client?.files).toEqual([...also, ...sourcesOf("client")].toSorted());
-  expect(command?.files.filter((file) => !/^dist\/(sessiond|daemon)(-[a-z0-9-]+)?\.js$/.test(file))).toEqual(
+  expect(command?.files.filter((file) => !/^dist\/(sessiond|daemon|acp)(-[a-z0-9-]+)?\.js$/.test(file))).toEqual(
     [...also, "dist/launch.js", "dist/package.json"].toSorted(),
   );
   const dir = join(installed.folder, "node_modules/@sessiond");

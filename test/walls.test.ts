@@ -132,7 +132,7 @@ const only = (sentence: string, why: string, what: (one: Import) => boolean, pla
 
 const rules: readonly Rule[] = [
   {
-    sentence: "shared ← client ← cli, and shared ← daemon: client and daemon never import each other",
+    sentence: "shared ← client ← cli and acp, and shared ← daemon: none of cli, acp and daemon imports another, nor the client the daemon",
     why: "the client is the only supported way in; whoever reaches around it has the daemon's powers without its gate",
     wrong: (file) => {
       const own = packageOf(file.path) ?? "";

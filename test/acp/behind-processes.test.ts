@@ -1,3 +1,4 @@
+import { chmodSync } from "node:fs";
 import { afterEach, expect, test } from "vitest";
 import type { DriverSeat } from "@sessiond/client";
 import { agentTable, configure } from "../support/acp-house.ts";
@@ -29,7 +30,7 @@ test("B39 B36 a daemon that is killed leaves no agent behind, nor what that one 
   const seat = await driverOf(home);
   expect((await seat.prompt("say before")).text).toBe("before");
   await seat.sendPrompt("child\nstubborn\nsay waiting\nwait");
-  await eventually("the turn goes on", () => JSON.stringify(seat.state.messages).includes("waiting"));
+  await eventually("the turn goes on", () => seat.state.messages.some(({ type, text }) => type === "agent" && text.includes("waiting")));
   expect(home.tools()).toHaveLength(2);
   const agents = home.tools();
   await home.kill(await home.daemon());
@@ -70,7 +71,6 @@ test("B42 doctor tells of agents that are configured and not there, of what one 
     },
   ]);
   configure(home.root, [{ ...agentTable(home.root), command: "no-such-agent", env: { K: "some key" } }]);
-  const { chmodSync } = await import("node:fs");
   chmodSync(`${home.root}/config/sessiond/config.toml`, 0o644);
   const second = await home.look();
   expect(second.findings.filter(({ weight }) => weight === "wrong").map(({ kind, what }) => [kind, what])).toEqual(

@@ -84,6 +84,17 @@ test("B25 a question about a call that is known adds what it tells, and previews
   await driver.approve(question, "reject_once");
 });
 
+test("B25 a question that tells nothing new of a call that is known is asked like any other", async () => {
+  const house = await street.open();
+  const driver = await house.driver();
+  const call = { toolCallId: "c1", title: "make", kind: "execute" };
+  await driver.prompt([`update ${JSON.stringify({ sessionUpdate: "tool_call", ...call })}`, asking(call)].join("\n"));
+  const question = await driver.question();
+  expect(question.tool_call_id).toBe("c1");
+  await driver.approve(question, "allow_once");
+  expect((await driver.event("turn_ended")).stop_reason).toBe("end_turn");
+});
+
 test("B25 nothing that an agent puts into a question looks like a part of it that sessiond says, or hides from who reads", async () => {
   const house = await street.open();
   const driver = await house.driver();
@@ -178,4 +189,33 @@ test("B27 a question that the agent leaves open when it ends its turn is closed 
   expect(driver.state.approvals).toEqual([]);
   await turn(driver, "say next");
   expect(house.heard().filter(({ id, result }) => id === "q1" && result !== undefined)).toMatchObject([{ result: { outcome: { outcome: "cancelled" } } }]);
+});
+
+test("B26 two questions about one call are asked one after the other: an answer to one says nothing about the other", async () => {
+  const house = await street.open();
+  const driver = await house.driver();
+  const other = { ...rm, rawInput: { command: "rm -r /" } };
+  await driver.prompt(`ask-unheard ${JSON.stringify({ toolCall: rm, options })}\n${asking(other)}`);
+  const first = await driver.question();
+  await driver.until(({ frames }) => eventsOf(frames, "tool_call_changed").length > 0);
+  expect(driver.state.approvals).toEqual([first]);
+  await driver.approve(first, "allow_once");
+  await driver.until(({ state }) => state.approvals.some(({ approval_id }) => approval_id !== first.approval_id));
+  const second = await driver.question();
+  expect(second.preview).toContain("$ rm -r /");
+  await driver.approve(second, "reject_once");
+  await driver.event("turn_ended");
+  expect(said(driver)).toEqual([selected("no")]);
+});
+
+test("B25 of more answers than are shown, one that refuses is among them", async () => {
+  const house = await street.open();
+  const driver = await house.driver();
+  const many = Array.from({ length: 40 }, (_, n) => ({ optionId: `o${n}`, name: `Way ${n}`, kind: "allow_once" }));
+  await driver.prompt(asking(rm, [...many, ...options]));
+  const question = await driver.question();
+  expect(question.options).toHaveLength(16);
+  await driver.approve(question, "reject_once");
+  await driver.event("turn_ended");
+  expect(said(driver)).toEqual([selected("no")]);
 });

@@ -141,6 +141,15 @@ test("B44 a prompt is not given to another model than was named: one that is not
   });
 });
 
+test("B44 a model is not chosen of an agent that has told that it offers none", async () => {
+  const house = await open({ session: {} });
+  const driver = await house.driver();
+  await turn(driver, "say x");
+  const refusal = await configure(house, driver, { model: "large" }).catch((error: unknown) => error);
+  expect(refusal).toMatchObject({ code: "model_unknown" });
+  expect(await turn(driver, "say y")).toMatchObject({ stop_reason: "end_turn" });
+});
+
 test("B7 what an agent tells of itself has a bound: so many, so long, and no two of one name", async () => {
   const many = Array.from({ length: 300 }, (_, n) => ({ id: `m${n}`, name: "@3000@", description: "@3000@" }));
   const house = await open({
@@ -155,4 +164,8 @@ test("B7 what an agent tells of itself has a bound: so many, so long, and no two
   expect(modes.length).toBeLessThanOrEqual(128);
   expect(modes[0]?.name).toHaveLength(1_024);
   expect(JSON.stringify(modes).length).toBeLessThanOrEqual(263_000);
+  const short = await open({ session: { modes: { currentModeId: "m0", availableModes: many.map(({ id }) => ({ id, name: id })) } } });
+  const other = await short.driver();
+  await turn(other, "say x");
+  expect(other.state.agent_facts.modes).toHaveLength(128);
 });

@@ -32,7 +32,7 @@ test("B45 an agent of another version, one that hangs, one that refuses, and one
   expect(await failure({ hang: ["initialize"] }, { agent_start_wait_ms: 300 })).toMatchObject({
     message: expect.stringContaining("did not answer initialize within 300 ms"),
   });
-  expect(await failure({ hang: ["session/new"] }, { agent_start_wait_ms: 300 })).toMatchObject({
+  expect(await failure({ hang: ["session/new"] }, { agent_start_wait_ms: 4_000 })).toMatchObject({
     message: expect.stringContaining("did not answer session/new"),
   });
   expect(await failure({ errors: { "session/new": { code: -32603, message: "no more\u202e room" } } })).toMatchObject({
@@ -67,14 +67,14 @@ test.each(["session/new", "session/prompt"])(
   },
 );
 
-const reopened = async (script: AgentScript): Promise<{ house: AcpHouse; driver: TestSeat }> => {
-  const house = await street.open({ script });
+const reopened = async (script: AgentScript, prompt = "history", limits = {}): Promise<{ house: AcpHouse; driver: TestSeat }> => {
+  const house = await street.open({ script, limits });
   const first = await house.driver();
   await turn(first, "say before");
   await first.detach();
   await house.house.restart();
   const driver = await house.driver();
-  await turn(driver, "history");
+  await turn(driver, prompt);
   return { house, driver };
 };
 
@@ -93,6 +93,12 @@ test("B11 else it is loaded, and what the agent replays of it is not said twice"
   expect(eventsOf(driver.frames, "agent_conversation")).toMatchObject([{ how: "loaded" }]);
   expect(eventsOf(driver.frames, "tool_call")).toEqual([]);
   expect(eventsOf(driver.frames, "notice")).toEqual([]);
+});
+
+test("B11 nor what it replays when it has said already that the conversation is loaded, as gemini does", async () => {
+  const { driver } = await reopened({ caps: { loadSession: true }, replaysLate: 50 }, "after-replay\nhistory", { agent_replay_quiet_ms: 1_000 });
+  expect(said(driver)).toEqual(["before", "1 before"]);
+  expect(eventsOf(driver.frames, "tool_call")).toEqual([]);
 });
 
 test("an agent that has no way to take a conversation up, or refuses to, begins a new one, and everybody is told", async () => {

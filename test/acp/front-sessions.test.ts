@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { words, type AcpClient } from "../support/acp-client.ts";
+import { words, type AcpClient, type Json } from "../support/acp-client.ts";
 import { FrontRig } from "../support/acp-front-rig.ts";
 import type { DaemonHome } from "../support/daemon-home.ts";
 
@@ -9,10 +9,10 @@ const rig = new FrontRig();
 afterEach(() => rig.end());
 
 const question = (editor: AcpClient, from = 0) => editor.until("a question", (came) => (came.method === "session/request_permission" ? came : undefined), from);
-const begun = async (editor: AcpClient, { workdir }: DaemonHome): Promise<string> =>
+const begun = async (editor: AcpClient, { workdir }: Pick<DaemonHome, "workdir">): Promise<string> =>
   (await editor.must("session/new", { cwd: workdir, mcpServers: [] })).sessionId;
 /** Kinds of updates in a row, each row of one kind once. */
-const kinds = (updates: readonly Record<string, any>[]): string[] =>
+const kinds = (updates: readonly Record<string, Json>[]): string[] =>
   updates.map(({ sessionUpdate }) => sessionUpdate as string).filter((kind, at, all) => kind !== all[at - 1]);
 
 test("session/list tells of all sessions, those of a directory, and in pages", async () => {
@@ -20,7 +20,7 @@ test("session/list tells of all sessions, those of a directory, and in pages", a
   const editor = await rig.met(home);
   const other = join(home.root, "other");
   mkdirSync(other);
-  const [first, second] = [await begun(editor, home), await begun(editor, { ...home, workdir: other } as DaemonHome)];
+  const [first, second] = [await begun(editor, home), await begun(editor, { workdir: other })];
   expect(second).not.toBe(first);
   const { sessions } = await editor.must("session/list");
   expect(sessions.map(({ sessionId }: { sessionId: string }) => sessionId).toSorted()).toEqual([first, second].toSorted());

@@ -11,7 +11,9 @@ test("every command's help has an example, and fits 80 columns", async () => {
   const top = await house.run(house.root, "--help");
   const names = [...top.stdout.matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name = ""]) => name);
   expect(names).toEqual(
-    "run attach send wait approve interrupt stop take yield queue rules set note token key ls info watch agents status doctor verify audit up down".split(" "),
+    "run attach send wait approve interrupt stop take yield queue rules set note token key ls info watch acp agents status doctor verify audit up down".split(
+      " ",
+    ),
   );
   const parts = [
     ["queue", "list"],

@@ -1,5 +1,6 @@
 import { limits, type Limits } from "@sessiond/shared";
 import type { Audit } from "../../packages/daemon/src/audit.ts";
+import { ServedAgents } from "../../packages/daemon/src/agents/served/served-agents.ts";
 import { Counters } from "../../packages/daemon/src/counters.ts";
 import { GateKeeper } from "../../packages/daemon/src/gate.ts";
 import { ApiKeys } from "../../packages/daemon/src/host/api-keys.ts";
@@ -94,7 +95,8 @@ export class Boot {
     });
     const status = () => Promise.reject(new Error("nobody asks for the status here"));
     const nothing = { status, shutDown: () => undefined, rotateHostKey: status };
-    const daemon = { host, starts: new Starts(host), keys, limits: simLimits, bootId, counters, ...nothing };
+    const served = new ServedAgents({ kinds, limits: simLimits });
+    const daemon = { host, starts: new Starts(host), keys, served, limits: simLimits, bootId, counters, ...nothing };
     // The audit file is a file of its own, and nothing waits for it.
     const audit = { record: () => undefined } as unknown as Audit;
     const throttle = new Throttle(clock, simLimits);

@@ -1,8 +1,8 @@
 // An agent that speaks ACP as plain lines of JSON, written for the tests: with nothing of ours in it.
 //
 // How it starts is told by ACP_AGENT (JSON): { version, caps, hang: [methods], errors: {method: error}, session: {modes, configOptions},
-// before: [lines on stdout], first: [commands run before anything is answered] }. What it does with a prompt, the prompt says: a command
-// a line, in order. All that it is told is written to ACP_HEARD, a line each; ACP_MEMORY is a directory in which it keeps conversations.
+// replaysLate: ms, before: [lines on stdout], first: [commands run before anything is answered] }. What it does with a prompt, the prompt
+// says: a command a line, in order. All that it is told is written to ACP_HEARD, a line each; ACP_MEMORY is a directory in which it keeps conversations.
 import { spawn } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,6 +22,7 @@ const stubborn = new Set();
 // Each start has names of its own for conversations.
 const born = `${process.pid}`;
 let sessions = 0;
+let replayed = Promise.resolve();
 
 const write = (text) => process.stdout.write(text);
 const say = (message) => write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
@@ -89,6 +90,8 @@ async function obey(sessionId, line) {
         sessionUpdate: "agent_message_chunk",
         content: text(`${readFileSync(fileOf(sessionId), "utf8").split("\n").length - 3} before`),
       });
+    case "after-replay":
+      return void (await replayed);
     case "child": {
       const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"], { stdio: "ignore" });
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`child ${child.pid}`) });
@@ -145,11 +148,15 @@ const methods = {
   },
   "session/load": ({ sessionId }) => {
     if (!existsSync(fileOf(sessionId))) throw { code: -32002, message: `there is no ${sessionId}` };
-    for (const line of readFileSync(fileOf(sessionId), "utf8").split("\n").slice(1, -1)) {
-      update(sessionId, { sessionUpdate: "user_message_chunk", content: text(line) });
-      update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`replayed ${line}`) });
-      update(sessionId, { sessionUpdate: "tool_call", toolCallId: "replayed", title: "replayed" });
-    }
+    const replay = () => {
+      for (const line of readFileSync(fileOf(sessionId), "utf8").split("\n").slice(1, -1)) {
+        update(sessionId, { sessionUpdate: "user_message_chunk", content: text(line) });
+        update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`replayed ${line}`) });
+        update(sessionId, { sessionUpdate: "tool_call", toolCallId: "replayed", title: "replayed" });
+      }
+    };
+    replay();
+    if (told.replaysLate) replayed = new Promise((resolve) => setTimeout(() => resolve(replay()), told.replaysLate));
     return settings();
   },
   "session/set_mode": ({ sessionId, modeId }) => {

@@ -9,11 +9,14 @@ import { daemonFile } from "./daemon-home.ts";
  */
 export const commandFile = join(daemonFile, "../sessiond.js");
 
+/** Anything that came as JSON, to be looked into. */
+export type Json = ReturnType<typeof JSON.parse>;
+
 export interface Came {
   readonly id?: number | string | null;
   readonly method?: string;
-  readonly params?: Record<string, any>;
-  readonly result?: any;
+  readonly params?: Record<string, Json>;
+  readonly result?: Json;
   readonly error?: { readonly code: number; readonly message: string; readonly data?: { readonly code?: string } };
 }
 
@@ -21,7 +24,7 @@ export interface ClientOptions {
   readonly env: Record<string, string>;
   readonly flags?: readonly string[];
   /** Answers `session/request_permission`: an option's kind, `cancelled`, or undefined to leave it open. */
-  readonly permit?: (params: Record<string, any>) => string | undefined;
+  readonly permit?: (params: Record<string, Json>) => string | undefined;
 }
 
 export class AcpClient {
@@ -59,7 +62,7 @@ export class AcpClient {
   }
 
   /** @returns the result. @throws Error with the answer where it is an error */
-  async must(method: string, params: object = {}): Promise<any> {
+  async must(method: string, params: object = {}): Promise<Json> {
     const { result, error } = await this.ask(method, params);
     if (error !== undefined) throw new Error(`${method}: ${JSON.stringify(error)}`);
     return result;
@@ -86,13 +89,13 @@ export class AcpClient {
   }
 
   /** Updates of a session, or of all. */
-  updates(sessionId?: string): Record<string, any>[] {
+  updates(sessionId?: string): Record<string, Json>[] {
     return this.came.flatMap(({ method, params }) =>
-      method === "session/update" && (sessionId === undefined || params?.["sessionId"] === sessionId) ? [params?.["update"] as Record<string, any>] : [],
+      method === "session/update" && (sessionId === undefined || params?.["sessionId"] === sessionId) ? [params?.["update"] as Record<string, Json>] : [],
     );
   }
 
-  update(kind: string, from = 0): Promise<Record<string, any>> {
+  update(kind: string, from = 0): Promise<Record<string, Json>> {
     return this.until(
       `an update ${kind}`,
       ({ method, params }) => (method === "session/update" && params?.["update"].sessionUpdate === kind ? params["update"] : undefined),
@@ -120,7 +123,7 @@ export class AcpClient {
     this.say({ id, result: { outcome } });
   }
 
-  async initialize(name = "tester"): Promise<any> {
+  async initialize(name = "tester"): Promise<Json> {
     return this.must("initialize", { protocolVersion: 1, clientInfo: { name, version: "1.0" }, clientCapabilities: {} });
   }
 

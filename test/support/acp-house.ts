@@ -1,8 +1,9 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { EventOf, VerbInput } from "@sessiond/shared";
 import { installIdOf } from "../../packages/daemon/src/ids.ts";
 import { testRoot } from "../../packages/daemon/src/testing.ts";
+import { wrongWith, type Told } from "./acp-told.ts";
 import { House } from "./built-in-session.ts";
 import type { TestOptions } from "../../packages/daemon/src/testing.ts";
 import { processesWith } from "./processes.ts";
@@ -24,6 +25,7 @@ export interface AgentScript {
   readonly before?: readonly string[];
   readonly first?: readonly string[];
   readonly ignoresEnd?: boolean;
+  readonly replaysLate?: number;
 }
 
 export interface AcpOptions extends TestOptions {
@@ -77,14 +79,9 @@ export class AcpHouse {
   }
 
   /** All that the agent was told, by every start of it. */
-  heard(): {
-    readonly id?: unknown;
-    readonly method?: string;
-    readonly params?: Record<string, unknown>;
-    readonly result?: unknown;
-    readonly error?: unknown;
-  }[] {
-    const lines = readFileSync(join(this.root, "heard"), "utf8").split("\n");
+  heard(): (Told & { readonly params?: Record<string, unknown> })[] {
+    const path = join(this.root, "heard");
+    const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
     return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as never);
   }
 
@@ -118,14 +115,15 @@ export class AcpStreet {
     return house;
   }
 
-  /** @returns what nobody expected in any of them, and the processes that are left */
+  /** @returns what nobody expected in any of them, what was said to an agent and is not as ACP has it, and the processes that are left */
   async close(): Promise<unknown[]> {
     const houses = this.#houses.splice(0);
     const bugs = houses.flatMap(({ house }) => house.daemon.bugs);
     await Promise.all(houses.map(({ house }) => house.daemon.stop(0)));
     const left = houses.flatMap((house) => house.processes());
+    const wrong = houses.flatMap((house) => house.heard().flatMap((told) => wrongWith(told) ?? []));
     await Promise.all(houses.map((house) => house.close()));
-    return [...bugs, ...left];
+    return [...bugs, ...wrong, ...left];
   }
 }
 

@@ -267,6 +267,10 @@ export async function makeWorld(options: TestOptions = {}): Promise<World> {
     scopes: ["sessions:list"],
     roots: [daemon.root],
     key_id: idOf("key", "K"),
+    agent: "mine",
+    serving_id: idOf("srv", "S"),
+    number: 1,
+    events: [],
   };
   return {
     daemon,

@@ -39,6 +39,23 @@ export function ancestorsOf(pid: number): number[] {
   return parent > 0 ? [parent, ...ancestorsOf(parent)] : [];
 }
 
+/** The process groups of these, as far as they live. */
+export const groupsOf = (pids: readonly number[]): Set<number> => new Set(pids.filter(isAlive).map(groupOf));
+
+/** Living members of these groups. */
+export function membersOf(groups: ReadonlySet<number>): number[] {
+  const pids = readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+  return pids.filter((pid) => groups.has(groupOf(pid)) && isAlive(pid));
+}
+
+/** NaN for one that is gone. */
+function groupOf(pid: number): number {
+  const stat = read(`/proc/${pid}/stat`);
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[2]);
+}
+
 function threadsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`);

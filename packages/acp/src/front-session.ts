@@ -36,6 +36,8 @@ export class FrontSession {
   readonly #questions: Questions;
   readonly #told: ToldSettings;
   readonly #prompts = new Set<OwnPrompt>();
+  /** Under way; they never fail, and are bounded. */
+  readonly #cancels = new Set<Promise<void>>();
   /** Turns whose updates are shown and whose questions are this connection's: those it started, and one that it found orphaned. */
   readonly #turns = new Set<string>();
 
@@ -117,6 +119,8 @@ export class FrontSession {
   }
 
   async #run(driver: DriverSeat, own: OwnPrompt, parts: ContentPart[]): Promise<AcpPromptResponse> {
+    // An interrupt under way would hold what is sent before it has come.
+    if (!own.cancelled) await Promise.all(this.#cancels);
     if (own.cancelled) return { stopReason: "cancelled" };
     own.sent = true;
     const turn = await driver.prompt(parts, { promptId: own.id, whenBusy: "queue", signal: own.over.signal });
@@ -130,8 +134,11 @@ export class FrontSession {
     for (const own of [...this.#prompts].reverse()) void this.#cancel(own);
   }
 
-  #cancel(own: OwnPrompt): Promise<void> {
-    return own.cancel(this.session, this.#seat, this.#parts.limits.acp_cancel_wait_ms);
+  async #cancel(own: OwnPrompt): Promise<void> {
+    const cancel = own.cancel(this.session, this.#seat, this.#parts.limits.acp_cancel_wait_ms);
+    this.#cancels.add(cancel);
+    await cancel;
+    this.#cancels.delete(cancel);
   }
 
   /** @throws AcpError */

@@ -17,7 +17,7 @@ const onOff = [
 ];
 
 /** The agent's modes; undefined where it has none, or has not run yet. */
-export function modesOf({ agent_facts: { mode, modes } }: SessionState): AcpModes | undefined {
+function modesOf({ agent_facts: { mode, modes } }: SessionState): AcpModes | undefined {
   const currentModeId = mode ?? modes[0]?.id;
   return currentModeId === undefined ? undefined : { currentModeId, availableModes: modes.map(modeOf) };
 }

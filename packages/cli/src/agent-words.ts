@@ -64,3 +64,9 @@ const namesMax = 12;
 /** Some of many; how many there are beyond them. */
 export const fewOf = (names: readonly string[]): string =>
   names.length <= namesMax + 1 ? names.join(", ") : `${names.slice(0, namesMax).join(", ")} and ${names.length - namesMax} more`;
+
+/** Who answers, in a line. An agent of another maker has a model of its own where none was named; the built-in one has none then. */
+export function whoAnswers({ agent, model }: { readonly agent: string; readonly model: string }): string {
+  if (agent === "openai") return `model ${foreignLine(model) || "not set"}`;
+  return model === "" ? `agent ${foreignLine(agent)}` : `agent ${foreignLine(agent)}, model ${foreignLine(model)}`;
+}

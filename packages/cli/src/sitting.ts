@@ -1,4 +1,5 @@
 import type { DriverSeat, Session, SessionState, ViewerSeat } from "@sessiond/client";
+import { whoAnswers } from "./agent-words.ts";
 import { converse } from "./conversing.ts";
 import { Follower } from "./follower.ts";
 import { onInterrupt } from "./interrupts.ts";
@@ -66,8 +67,5 @@ function head(session: Session, state: SessionState, screen: Screen, how: "drivi
   const driver = how === "driving" ? "" : `, driver: ${foreignLine(driverOf(state)?.label ?? "nobody")}`;
   const status = state.life_state === "stopped" ? "stopped" : state.status.replaceAll("_", " ");
   const title = state.title === null ? "" : ` “${foreignLine(state.title)}”`;
-  screen.line(
-    `— ${how} ${foreignLine(session.workdir)}${title} (${session.id.slice(0, 12)}, model ${foreignLine(state.model) || "not set"}, ${status}${driver})`,
-    "dim",
-  );
+  screen.line(`— ${how} ${foreignLine(session.workdir)}${title} (${session.id.slice(0, 12)}, ${whoAnswers(state)}, ${status}${driver})`, "dim");
 }

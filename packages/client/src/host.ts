@@ -6,6 +6,7 @@ import { HostSession } from "./host-session.ts";
 import { newRequestId } from "./ids.ts";
 import { isApiKey, KeyRing } from "./key-ring.ts";
 import { HostObserver } from "./observer.ts";
+import { Served, type ServedAgent } from "./serve-agent.ts";
 import { Session, type Differing } from "./session.ts";
 import { untilReady } from "./wait-by-watching.ts";
 
@@ -118,6 +119,26 @@ export class Host extends KeyRing {
   /** The agents that the daemon has: models, modes, what they can do and what they lack. */
   async listAgents(options: CallOptions = {}): Promise<AgentInfo[]> {
     return (await this.#calls.call("list_agents", {}, this.#auth, options)).agents;
+  }
+
+  /**
+   * Offers an agent of your own: sessions that are started with `agent: name` are run by it, one turn of each at a time,
+   * until the handle is closed. Over the unix socket, by the host key.
+   *
+   * ```js
+   * const served = await host.serveAgent("echo", {
+   *   async *prompt(turn) {
+   *     yield `You said: ${turn.text}`;
+   *   },
+   * });
+   * await served.ended;
+   * ```
+   *
+   * @param name  small letters, digits, - and _; at most 64
+   * @throws SessiondError `conflict` when the daemon has an agent of that name, or another program serves it; `role_too_small` by an API key
+   */
+  serveAgent(name: string, agent: ServedAgent, options: CallOptions = {}): Promise<Served> {
+    return Served.open({ calls: this.#calls, auth: this.#auth }, name, agent, options);
   }
 
   /** The sessions for whoever may only look. It lives as long as this handle. */

@@ -19,10 +19,12 @@ export { type ResetCause, type SeatEvent } from "./seat-events.ts";
 export { type SeatConnection } from "./seat-stream.ts";
 export { type InterruptOutcome, type MintedToken, type MintRequest, type SessionPage } from "./session-handle.ts";
 export { SessionWatch, type WatchFilter } from "./session-watch.ts";
+export { Served, type ServedAgent } from "./serve-agent.ts";
 export { Session, type AttachDriver, type AttachDriverOrViewer, type AttachViewer, type Authorization, type Differing } from "./session.ts";
 export { type TakeRequest } from "./take-driver.ts";
 export { type Turn } from "./turn-waits.ts";
 export { type SessionFacts, type WaitGoal } from "./wait.ts";
+export { type ServedAnswer, type ServedEvent, type ServedQuestion, type TurnToRun } from "./turn-to-run.ts";
 export { type WatchEvent } from "./watch-queue.ts";
 export { type WatchedSession, type WatchedSessions } from "./watched-session.ts";
 export { type Dial, type Wire, type WireEnd, type WireListener } from "./wire.ts";
@@ -53,6 +55,7 @@ export {
   type KeyRecord,
   type Location,
   type Message,
+  type OwnAnswer,
   type OpenCall,
   type OptionValues,
   type PlanEntry,

@@ -31,7 +31,7 @@ export interface AuditCounts {
 
 /**
  * All but the owner's come in floods: beyond a limit they are counted, so that they never overwrite what others did.
- * `act`: the owner's, always written once it is known to be his; `call`: what any other did, or who was not looked at; `read`: a transcript read by token.
+ * `act`: the owner's, always written once it is known to be his; `call`: what any other did, or who was not looked at, and pieces of an agent's answer; `read`: a transcript read by token.
  */
 export type AuditKind = "act" | "call" | "refusal" | "read";
 /** Counted by token or key, by verb, and what did something apart from what failed: a flood of one hides nothing of the others. */

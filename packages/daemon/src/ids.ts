@@ -8,7 +8,7 @@ const random32 = customAlphabet(base62, 32);
 const random43 = customAlphabet(base62, 43);
 
 /** 22 characters are 131 bits: not to be guessed, not to be met twice. */
-export const mintId = (kind: "ses" | "seat" | "trn" | "apr" | "tok" | "key" | "rul"): string => `${kind}_${random22()}`;
+export const mintId = (kind: "ses" | "seat" | "trn" | "apr" | "tok" | "key" | "rul" | "srv"): string => `${kind}_${random22()}`;
 export const mintBootId = (): string => random22();
 /** The secret part of a session's token, and of an API key. */
 export const mintTokenSecret = (): string => random32();

@@ -4,6 +4,7 @@ import type { AgentKind } from "./agents/agent.ts";
 import { acpKinds } from "./agents/acp/kinds.ts";
 import { reapOrphans } from "./agents/children.ts";
 import { openaiKind } from "./agents/openai/kind.ts";
+import { ServedAgents } from "./agents/served/served-agents.ts";
 import { Audit } from "./audit.ts";
 import { systemClock, within, type Clock } from "./clock.ts";
 import type { Config } from "./config.ts";
@@ -122,6 +123,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     }),
   ];
   const kinds = new Map((parts.kinds ?? builtIn()).map((kind) => [kind.name, kind]));
+  const served = new ServedAgents({ kinds, limits: config.limits });
   const host: Host = new Host({
     bootId,
     store,
@@ -142,6 +144,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     host,
     starts: new Starts(host),
     keys,
+    served,
     limits: config.limits,
     bootId,
     counters,
@@ -210,6 +213,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
     if (unused) await door.close(config.limits.door_close_ms);
     await within(clock, config.limits.rest_wait_ms, recovery.done);
     await host.drain(waitMs);
+    served.end(new SessiondError("shutting_down"));
     await door.close(config.limits.door_close_ms);
     keys.close();
     await within(clock, config.limits.door_close_ms, Promise.all([audit.flush(), keys.writeUse()]));
@@ -230,6 +234,7 @@ async function compose(config: Config, parts: Parts, held: Claim, socketPath: st
 
   async function status(): Promise<VerbOutput<"daemon_status">> {
     const places = await placeProblems({ socket: socketPath, directories: [config.stateDir, config.runtimeDir], files: [hostKeyPath] });
+    await host.look();
     // From here on in one step: a number and the problem behind it are told together.
     const problems = [...problemsOf(host, audit.counts), ...places, ...(tcp?.problems() ?? []), ...(parts.problems ?? [])];
     const { lifeStates, seats, approvalsPending, turnsRunning } = census(host);

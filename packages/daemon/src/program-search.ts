@@ -1,4 +1,5 @@
-import { accessSync, constants, readdirSync, statSync } from "node:fs";
+import { constants } from "node:fs";
+import { access, readdir, stat } from "node:fs/promises";
 import { delimiter, dirname, isAbsolute, join, sep } from "node:path";
 import { limits } from "@sessiond/shared";
 
@@ -21,13 +22,18 @@ export interface FoundProgram {
   readonly onPath: boolean;
 }
 
-/** @param command  a path, or a name to be looked for. @returns null where there is none that can be run */
-export function findProgram(command: string, places: SearchPlaces): FoundProgram | null {
-  if (isAbsolute(command)) return isProgram(command) ? { path: command, onPath: true } : null;
+/**
+ * Never in the step of its caller: a PATH may lead to a disk that does not answer.
+ *
+ * @param command  a path, or a name to be looked for
+ * @returns null where there is none that can be run
+ */
+export async function findProgram(command: string, places: SearchPlaces): Promise<FoundProgram | null> {
+  if (isAbsolute(command)) return (await isProgram(command)) ? { path: command, onPath: true } : null;
   const named = places.paths.flatMap((path) => (path ?? "").split(delimiter)).filter((dir) => isAbsolute(dir) && !isIn(dir, places.workdir));
-  for (const [index, dir] of [...named, ...usualPlaces(places.home)].entries()) {
+  for (const [index, dir] of [...named, ...(await usualPlaces(places.home))].entries()) {
     const path = join(dir, command);
-    if (isProgram(path)) return { path, onPath: index < named.length };
+    if (await isProgram(path)) return { path, onPath: index < named.length };
   }
   return null;
 }
@@ -35,14 +41,14 @@ export function findProgram(command: string, places: SearchPlaces): FoundProgram
 const isIn = (dir: string, workdir: string | undefined): boolean => workdir !== undefined && (dir === workdir || dir.startsWith(workdir + sep));
 
 /** Where installers put what a person runs. */
-function usualPlaces(home: string): string[] {
+async function usualPlaces(home: string): Promise<string[]> {
   const own = [".local/bin", "bin", ".npm-global/bin", ".npm/bin", ".bun/bin", ".deno/bin", ".cargo/bin", "go/bin", ".opencode/bin", ".volta/bin"];
   const shims = [".asdf/shims", ".local/share/mise/shims", ".local/share/pnpm", "Library/pnpm", ".yarn/bin", ".config/yarn/global/node_modules/.bin"];
   const ofMachine = ["/usr/local/bin", "/opt/homebrew/bin", "/snap/bin", "/usr/bin", "/bin"];
   return [
     ...[...own, ...shims].map((place) => join(home, place)),
-    ...versions(join(home, ".nvm/versions/node"), "bin"),
-    ...versions(join(home, ".local/share/fnm/node-versions"), "installation/bin"),
+    ...(await versions(join(home, ".nvm/versions/node"), "bin")),
+    ...(await versions(join(home, ".local/share/fnm/node-versions"), "installation/bin")),
     // npm installs beside the Node that runs it.
     dirname(process.execPath),
     ...ofMachine,
@@ -50,20 +56,19 @@ function usualPlaces(home: string): string[] {
 }
 
 /** Newest first. */
-function versions(directory: string, inside: string): string[] {
+async function versions(directory: string, inside: string): Promise<string[]> {
   try {
-    const names = readdirSync(directory).toSorted((a, b) => b.localeCompare(a, "en", { numeric: true }));
+    const names = (await readdir(directory)).toSorted((a, b) => b.localeCompare(a, "en", { numeric: true }));
     return names.slice(0, limits.agent_places_max).map((name) => join(directory, name, inside));
   } catch {
     return [];
   }
 }
 
-function isProgram(path: string): boolean {
+async function isProgram(path: string): Promise<boolean> {
   try {
-    // Most are not there, and an exception for each costs more than all the rest.
-    if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return false;
-    accessSync(path, constants.X_OK);
+    if (!(await stat(path)).isFile()) return false;
+    await access(path, constants.X_OK);
     return true;
   } catch {
     return false;

@@ -211,7 +211,7 @@ async function* stream(options: Ladder, dispatched: Dispatched) {
     const signals = [ends, dispatched.connection.signal, dispatched.signal].filter((each) => each !== undefined);
     joined = joinedSignal(...signals);
     const { signal } = joined;
-    const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<StreamOutput<"attach" | "watch_sessions">>;
+    const handler = handlers[dispatched.name] as (call: unknown) => AsyncGenerator<StreamOutput<"attach" | "watch_sessions" | "serve_agent">>;
     for await (const item of handler({
       input: admitted.input,
       grant,
@@ -312,7 +312,7 @@ function note(
       ...(found.key !== undefined && { key: found.key }),
       ...(connection.peer.door === "tcp" && { peer: connection.peer.name }),
     },
-    refusal ? "refusal" : reads ? "read" : found.owner === true ? "act" : "call",
+    refusal ? "refusal" : reads ? "read" : found.owner === true && row.often !== true ? "act" : "call",
   );
 }
 

@@ -39,7 +39,7 @@ export const eventTable = {
   prompt_edited: event("prompt_edited", { prompt_id: s.promptId, parts: s.promptParts, by: s.actor }, "A queued prompt has another content."),
   prompt_withdrawn: event("prompt_withdrawn", { prompt_id: s.promptId, by: s.actor }, "Taken back before it ran."),
   prompt_discarded: event("prompt_discarded", { prompt_id: s.promptId, cause: z.enum(["stop"]) }, "Ended unrun."),
-  queue_held: event("queue_held", { cause: z.enum(["interrupt", "restart"]) }, "Every prompt now queued waits for `release_queue`."),
+  queue_held: event("queue_held", { cause: z.enum(["interrupt", "restart", "agent_gone"]) }, "Every prompt now queued waits for `release_queue`. `agent_gone`: the program has gone that serves the session's agent."),
   queue_released: event("queue_released", { by: s.actor }, "Held prompts may run."),
   turn_started: event("turn_started", { ...inTurn, prompt_ids: z.array(s.promptId).min(1) }, "The agent begins to work."),
   turn_ended: event("turn_ended", { ...inTurn, stop_reason: s.stopReason, error: s.failure.optional(), usage: s.usage.optional() }, "The agent has done, or was ended."),

@@ -167,6 +167,13 @@ export const limitTable = {
   agent_choices_max: { value: 256, unit: "count", why: "values of one option: a provider's models" },
   agent_text_chars_max: { value: 1_024, unit: "chars", why: "a name, a description, a step of a plan: a line or two" },
   agent_update_chars_max: { value: 65_536, unit: "chars", why: "an update that this build does not know is kept as it was said; a larger one is left out" },
+  served_agents_max: { value: 32, unit: "count", why: "programs that offer themselves as agents: a person writes one or two" },
+  agent_events_per_call_max: { value: 256, unit: "count", why: "what such a program says in one call: as many are applied before it is answered" },
+  served_waiting_chars_max: {
+    value: 8_388_608,
+    unit: "chars",
+    why: "told to such a program and not taken by it: ten of the largest prompts; then its stream is closed with slow_consumer",
+  },
   approval_options_max: { value: 16, unit: "count", why: "answers that an agent offers; a person reads them all" },
   // Sessions, seats, tokens.
   rest_after_ms: { value: 14_400_000, unit: "ms", why: "four idle hours without a seat: it is put to rest, and the next call wakes it" },
@@ -276,12 +283,22 @@ export const limitTable = {
   },
   model_error_bytes_max: { value: 65_536, unit: "bytes", why: "of what a server says instead of an answer; the first 500 characters are told" },
   // Agents of other makers.
+  agent_look_ms: {
+    value: 2_000,
+    unit: "ms",
+    why: "programs of agents are looked for along PATH before they are told of; a disk that does not answer is not waited for",
+  },
   agent_start_wait_ms: {
     value: 60_000,
     unit: "ms",
     why: "until an agent has said what it can, and again until its conversation is there: some load for seconds, and a loaded machine gets patience",
   },
   agent_load_wait_ms: { value: 120_000, unit: "ms", why: "an agent that takes a conversation up says all of it again" },
+  agent_replay_quiet_ms: {
+    value: 300,
+    unit: "ms",
+    why: "some agents go on replaying a conversation when they have said that it is loaded: it is over when nothing of it has come for so long",
+  },
   agent_setting_wait_ms: { value: 20_000, unit: "ms", why: "an agent that is told a mode, an option or a model; some ask their provider" },
   agent_close_wait_ms: {
     value: 1_000,

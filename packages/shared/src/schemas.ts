@@ -18,6 +18,9 @@ export const promptId = idOf("prm");
 /** Made by the client: the name under which a `start_session` may be repeated. */
 export const requestId = idOf("req");
 
+/** What a program is given that serves an agent, and shows with all that it says: nobody else has it, and it ends with the stream. */
+export const servingId = idOf("srv");
+
 /** One remembered answer. */
 export const ruleId = idOf("rul");
 

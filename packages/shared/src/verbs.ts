@@ -3,6 +3,7 @@ import type { ErrorCode } from "./errors.ts";
 import { attachItem, storedFrameSchema, watchItem } from "./events.ts";
 import { limits } from "./limits.ts";
 import * as s from "./schemas.ts";
+import { servedAgentName, servedItem, servedSaid } from "./served.ts";
 
 /**
  * THE verb table. A row is the whole declaration of a verb: router, router type, handler
@@ -15,6 +16,7 @@ import * as s from "./schemas.ts";
  * - `retry`: `safe` may be repeated; `by_id` may be repeated under the same id; `no`: never.
  * - `long`: its answer may be; a connection that asks for many is given them one at a time. `true`: nothing is begun
  *   before; `answer`: what it does is done at once, and what it says of that waits.
+ * - `often`: called for each piece of an agent's answer: the owner's calls of it too are counted in the audit, where others' would be.
  * - `draining`: passes while the daemon shuts down. Queries always do.
  * - `past_life`: what a token of an ended life gets where its right would have sufficed:
  *   `refuse` (session_stopped) or `answer` (the handler repeats what it said).
@@ -34,6 +36,7 @@ interface VerbRow {
   /** Counted apart from other calls. */
   readonly budget?: "prompts" | "starts";
   readonly long?: true | "answer";
+  readonly often?: true;
   readonly draining?: boolean | { readonly by: string; readonly passes: readonly string[] };
   readonly past_life?: "refuse" | "answer";
   readonly input: z.ZodObject;
@@ -81,12 +84,12 @@ export const verbs = {
     output: z.strictObject({ pid: z.int(), draining: z.literal(true) }),
   },
   start_session: {
-    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "by_id", long: "answer", throws: ["workdir_invalid", "model_unknown", "unsupported", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "by_id", long: "answer", throws: ["workdir_invalid", "model_unknown", "agent_unavailable", "unsupported", "not_found", "conflict", "storage_failed"], doc: "A new session in `workdir`, or the next life of `session_id`; gives a control token.",
     input: z.strictObject({ request_id: s.requestId, workdir: workdir.optional(), session_id: s.sessionId.optional(), ...beginLife }),
     output: started,
   },
   start_or_get_for_workdir: {
-    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", long: "answer", throws: ["workdir_invalid", "model_unknown", "unsupported", "conflict", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
+    kind: "mutation", gate: "host", scope: "sessions:start", budget: "starts", retry: "safe", long: "answer", throws: ["workdir_invalid", "model_unknown", "agent_unavailable", "unsupported", "conflict", "storage_failed"], doc: "The one session of a directory, made or woken as needed; gives a control token.",
     input: z.strictObject({ workdir, ...beginLife }),
     output: started,
   },
@@ -176,7 +179,7 @@ export const verbs = {
     input: z.strictObject({ ...session, prompt_id: s.promptId }), output: done,
   },
   release_queue: {
-    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "Let held prompts run.",
+    kind: "mutation", gate: "driver", scope: null, retry: "safe", throws: ["not_attached", "not_driver", "agent_unavailable", "session_stopped", "session_faulted", "storage_failed"], doc: "Let held prompts run.",
     input: z.strictObject(session), output: z.strictObject({ seq: s.seq, released: z.array(s.promptId) }),
   },
   approve: {
@@ -206,6 +209,19 @@ export const verbs = {
   add_system_message: {
     kind: "mutation", gate: "driver", scope: null, retry: "no", throws: ["not_attached", "not_driver", "session_stopped", "session_faulted", "storage_failed"], doc: "A note in the transcript: shown, never sent to the model.",
     input: z.strictObject({ ...session, text: s.noSecret(z.string().min(1).max(limits.system_message_chars_max)) }), output: done,
+  },
+  serve_agent: {
+    kind: "subscription", gate: "host", scope: null, retry: "safe", throws: ["conflict", "slow_consumer"],
+    doc: "Offer to be an agent, under a name, as long as the stream lasts. First what `agent_event` has to show, then turns to run, answers, cancels.",
+    // A stock client names the last item that it has when it comes back; that counts for nothing: the turns of then have ended.
+    input: z.strictObject({ agent: servedAgentName, steer: z.boolean().optional(), images: z.boolean().optional(), default_model: model.optional(), models: z.array(model).min(1).max(limits.agent_choices_max).optional(), lastEventId: s.cursor.optional() }),
+    output: servedItem,
+  },
+  agent_event: {
+    kind: "mutation", gate: "host", scope: null, often: true, retry: "by_id", draining: true, throws: ["not_found", "conflict"],
+    doc: "What such an agent says in a turn, and asks; answered when the session has taken it. A turn's calls are numbered from 1 and made one by one; a repeated one counts once.",
+    input: z.strictObject({ serving_id: s.servingId, turn_id: s.turnId, number: z.int().min(1), events: z.array(servedSaid).max(limits.agent_events_per_call_max), take_steering: z.literal(true).optional() }),
+    output: z.strictObject({ steered: z.array(s.promptParts) }),
   },
   create_key: {
     kind: "mutation", gate: "host", scope: "keys:admin", newest_secret: true, retry: "no", throws: ["workdir_invalid", "storage_failed"], doc: "An API key for a caller who is not the owner; its secret is in this reply and nowhere else. A key gives no scope, root or time that it has not itself.",

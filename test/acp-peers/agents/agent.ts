@@ -10,6 +10,27 @@ export interface AcpAgent {
   prepare(homeDir: string, mockUrl: string): void;
   /** Makes what an earlier process of it kept older, where a session of the same minute could not be loaded. */
   age?(homeDir: string): void;
+  readonly traits: Traits;
+}
+
+/** What one agent does and another does otherwise, where sessiond passes on what it is told: what a test expects of it behind the daemon. */
+export interface Traits {
+  /** How its turn ends when a command is refused, and whether its model is asked to go on before. */
+  readonly refused: { readonly end: "end_turn" | "cancelled"; readonly modelGoesOn: boolean };
+  /** How a process takes up the conversation of one before it. */
+  readonly takesUp: "resumed" | "loaded";
+  /** Its words when that conversation began a moment ago, where it cannot be taken up then. */
+  readonly lostWhenYoung?: RegExp;
+  /** What it calls the conversation; null where it tells no title. */
+  readonly title: string | null;
+  /** Tells tokens with a turn's end; tells how full its context is. */
+  readonly tells: { readonly tokens: boolean; readonly context: boolean };
+  /** Another mode than its first, told as a mode or as an option; whether it asks then before it writes a file; what its model is told of it. */
+  readonly mode: { readonly id: string; readonly as: "mode" | "option"; readonly asks: boolean; readonly words?: string };
+  /** A further option of its own and a value for it, where it has any. */
+  readonly option?: Readonly<Record<string, string | boolean>>;
+  /** Another model than its first, and the name by which the model's server is asked for it; null where none can be chosen. */
+  readonly model: { readonly id: string; readonly asked: string } | null;
 }
 
 /** Its own home, and no way out: whatever is not on this machine is asked for at the mock model, which refuses it. */

@@ -19,4 +19,13 @@ export const claude: AcpAgent = {
     mkdirSync(`${homeDir}/.claude`, { recursive: true });
     writeFileSync(`${homeDir}/.claude/settings.json`, JSON.stringify({ permissions: { defaultMode: "default" } }));
   },
+  traits: {
+    refused: { end: "end_turn", modelGoesOn: true },
+    takesUp: "resumed",
+    title: "A title",
+    tells: { tokens: true, context: true },
+    mode: { id: "acceptEdits", as: "mode", asks: false },
+    option: { effort: "high" },
+    model: { id: "sonnet", asked: "sonnet" },
+  },
 };

@@ -32,4 +32,13 @@ export const codex: AcpAgent = {
     mkdirSync(`${homeDir}/.codex`, { recursive: true });
     writeFileSync(`${homeDir}/.codex/config.toml`, config(mockUrl));
   },
+  traits: {
+    refused: { end: "cancelled", modelGoesOn: false },
+    takesUp: "resumed",
+    title: "A title",
+    tells: { tokens: true, context: true },
+    mode: { id: "agent-full-access", as: "mode", asks: false },
+    option: { reasoning_effort: "high" },
+    model: { id: "gpt-6-sol", asked: "gpt-6-sol" },
+  },
 };

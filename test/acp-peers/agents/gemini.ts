@@ -31,4 +31,14 @@ export const gemini: AcpAgent = {
     for (const name of readdirSync(chats))
       renameSync(`${chats}/${name}`, `${chats}/${name.replace(/^session-[\dT-]+-(?=[0-9a-f]{8}\.)/, "session-2026-01-01T00-00-")}`);
   },
+  traits: {
+    refused: { end: "end_turn", modelGoesOn: true },
+    takesUp: "loaded",
+    lostWhenYoung: /No previous sessions found/,
+    title: null,
+    tells: { tokens: false, context: false },
+    mode: { id: "autoEdit", as: "mode", asks: false },
+    // Its models are told in a field that is not in the protocol.
+    model: null,
+  },
 };

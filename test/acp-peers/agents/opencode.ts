@@ -3,6 +3,8 @@ import { shutIn, type AcpAgent } from "./agent.ts";
 
 const off = ["MODELS_FETCH", "AUTOUPDATE", "DEFAULT_PLUGINS", "LSP_DOWNLOAD", "SHARE", "EMBEDDED_WEB_UI"];
 
+const limit = { context: 200_000, output: 8_000 };
+
 const config = (mockUrl: string): object => ({
   autoupdate: false,
   share: "disabled",
@@ -14,7 +16,7 @@ const config = (mockUrl: string): object => ({
     mock: {
       npm: "@ai-sdk/openai-compatible",
       options: { baseURL: `${mockUrl}/v1`, apiKey: "k" },
-      models: { mock: { limit: { context: 200_000, output: 8_000 } } },
+      models: { mock: { limit }, other: { limit } },
     },
   },
 });
@@ -34,5 +36,13 @@ export const opencode: AcpAgent = {
     const folder = `${homeDir}/.config/opencode`;
     mkdirSync(`${folder}/node_modules`, { recursive: true });
     writeFileSync(`${folder}/package-lock.json`, JSON.stringify({ packages: { "": { dependencies: { "@opencode-ai/plugin": "*" } } } }));
+  },
+  traits: {
+    refused: { end: "end_turn", modelGoesOn: false },
+    takesUp: "resumed",
+    title: null,
+    tells: { tokens: true, context: true },
+    mode: { id: "plan", as: "option", asks: true, words: "Plan mode" },
+    model: { id: "mock/other", asked: "other" },
   },
 };

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { SessionInfo } from "@sessiond/client";
-import { fewOf, modeWords, optionWords, useWords } from "../agent-words.ts";
+import { fewOf, modeWords, optionWords, useWords, whoAnswers } from "../agent-words.ts";
 import { spoken } from "../duration.ts";
 import { planNow, planSum } from "../plan-words.ts";
 import { clockWords, policyWords } from "../policies.ts";
@@ -53,7 +53,7 @@ function factsOf(facts: SessionInfo, now: number): Fact[] {
     ["session", `${facts.session_id}${facts.stable ? "" : " (extra)"}`],
     ["title", `${facts.starred ? "★ " : ""}${facts.title === null ? "-" : foreignLine(facts.title)}`],
     ["workdir", homeShort(foreignLine(facts.workdir))],
-    ["agent", `${foreignLine(facts.agent)}, model ${foreignLine(facts.model) || "not set"}`],
+    ["agent", facts.agent === "openai" ? `openai, ${whoAnswers(facts)}` : whoAnswers(facts).replace(/^agent /, "")],
     ...agentFacts(facts),
     ["state", `${state}, for ${spoken(Math.max(0, now - facts.status_since))}`],
     ...(fault === undefined ? [] : [["fault", `cannot write its journal: ${foreignLine(fault.reason)}, for ${spoken(now - fault.since)}`] as const]),

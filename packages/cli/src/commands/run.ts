@@ -1,6 +1,7 @@
 import { text as readAll } from "node:stream/consumers";
 import { Option, type Command } from "commander";
 import type { Sandbox } from "@sessiond/client";
+import { whoAnswers } from "../agent-words.ts";
 import { addAttachmentOptions, withAttachments, type AttachmentFlags } from "../attachments.ts";
 import { converse } from "../conversing.ts";
 import { takeSeat, type Answering, type Desk } from "../driving.ts";
@@ -97,7 +98,7 @@ async function run(given: string | undefined, options: RunOptions): Promise<void
     const answering: Answering = options.approve ? "approve" : options.reject ? "reject" : "ask";
     await follower.until(() => follower.caughtUp);
     if (prompt === undefined) {
-      notice(`session of ${session.workdir}, model ${seat.state.model || "not set"}. Ctrl-D leaves, the work goes on; /help lists what can be typed`);
+      notice(`session of ${session.workdir}, ${whoAnswers(seat.state)}. Ctrl-D leaves, the work goes on; /help lists what can be typed`);
       process.exitCode = await converse({ ...desk, answering });
       return;
     }

@@ -85,6 +85,8 @@ export interface Agent {
    * `steer`: it comes for prompts in the middle of a turn.
    */
   readonly capabilities: { readonly park: boolean; readonly steer: boolean };
+  /** Look for what it needs in the world, before `unavailable` is asked: that answers at once. Never fails. */
+  look?(): Promise<void>;
   /** Null when a prompt could run now; else a sentence that says what is missing and how to set it. */
   unavailable(): string | null;
   /**
@@ -135,11 +137,13 @@ export interface AgentKind {
   /**
    * False: `start_*` and `configure_session` refuse with `model_unknown`.
    *
-   * @param told  the options that the session's agent told of; none where it has not run
+   * @param told  the options that the session's agent told of, perhaps none; null where it has not run
    */
-  knowsModel(model: string, told: readonly AgentOption[]): boolean;
+  knowsModel(model: string, told: readonly AgentOption[] | null): boolean;
   /** The model is a setting of a running agent: another one is chosen by `chosenChanged`, not by another agent. */
   readonly modelIsSetting?: true;
+  /** As for an agent: before `isOffered` and `info` are asked. */
+  look?(): Promise<void>;
   /** False: it can be named, and `list_agents` leaves it out; absent: it is offered. */
   isOffered?(): boolean;
   /** What `list_agents` tells. */

@@ -2,6 +2,7 @@ import {
   isSessiondError,
   SessiondError,
   type Actor,
+  type AgentInfo,
   type HostEvent,
   type KeyId,
   type Limits,
@@ -236,6 +237,17 @@ export class Host {
   /** True when the token has a seat in the session, connected or in its grace. */
   holdsSeat(id: SessionId, tokenId: string): boolean {
     return this.#awake.get(id)?.seats.holdsSeat(tokenId) ?? false;
+  }
+
+  /** Let agents look for what they need, before they are told of; a disk that does not answer holds nobody up for long. */
+  async look(): Promise<void> {
+    const { clock, limits, kinds } = this.options;
+    await within(clock, limits.agent_look_ms, Promise.all([...kinds.values()].map(async (kind) => kind.look?.())));
+  }
+
+  /** Those that are offered, as they were when they looked last: one that can be named all the same need not be there. */
+  agents(): AgentInfo[] {
+    return [...this.options.kinds.values()].filter((kind) => kind.isOffered?.() !== false).map((kind) => kind.info());
   }
 
   /** @returns those within reach, newest first */

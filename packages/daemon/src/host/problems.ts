@@ -52,11 +52,8 @@ function auditProblems({ failed, last_failure }: AuditCounts): Problem[] {
   ];
 }
 
-function agentProblems({ options }: Host): Problem[] {
-  return [...options.kinds.values()].flatMap((kind) => {
-    const { name, unavailable } = kind.info();
-    return unavailable === null ? [] : [{ what: `the agent ${name} cannot run a prompt`, mend: unavailable }];
-  });
+function agentProblems(host: Host): Problem[] {
+  return host.agents().flatMap(({ name, unavailable }) => (unavailable === null ? [] : [{ what: `the agent ${name} cannot run a prompt`, mend: unavailable }]));
 }
 
 /** Whoever removes the socket's name takes the daemon from everyone who is not connected yet. */

@@ -13,6 +13,7 @@ import {
 } from "@sessiond/shared";
 import { mintId } from "../ids.ts";
 import type { Session } from "../session/session.ts";
+import { absentWords } from "../session/turns.ts";
 import { isSamePolicy } from "../session/settings.ts";
 import type { Host } from "./host.ts";
 import type { RegistryEntry } from "./registry-file.ts";
@@ -104,11 +105,11 @@ export class Starts {
     return () => void this.#making.delete(id);
   }
 
-  /** @throws SessiondError model_unknown; unsupported when its commands cannot have the sandbox that was asked for: they never run without */
-  async #choose(options: LifeOptions, told: readonly AgentOption[] = []): Promise<Chosen> {
+  /** @throws SessiondError model_unknown; agent_unavailable where there is no such agent; unsupported when its commands cannot have the sandbox that was asked for: they never run without */
+  async #choose(options: LifeOptions, told: readonly AgentOption[] | null = null): Promise<Chosen> {
     const agent = options.agent ?? this.#host.options.defaultAgent;
     const kind = this.#host.options.kinds.get(agent);
-    if (kind === undefined) throw new SessiondError("model_unknown", { model: `of agent ${agent}` });
+    if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: absentWords(agent) });
     const model = options.model ?? kind.defaultModel;
     if (!kind.knowsModel(model, told)) throw new SessiondError("model_unknown", { model });
     const { title, policy, sandbox = this.#host.options.defaultSandbox } = options;

@@ -7,9 +7,13 @@ import { findProgram } from "../program-search.ts";
 import type { Examination, Situation, Trouble } from "./examination.ts";
 
 /** Agents of other makers: those that are configured and not there, and what one said whose last start failed. */
-export function missingAgents({ agents, childEnv, home }: Pick<Config, "agents" | "childEnv" | "home">, { tell }: Pick<Examination, "tell">): Trouble[] {
+export async function missingAgents(
+  { agents, childEnv, home }: Pick<Config, "agents" | "childEnv" | "home">,
+  { tell }: Pick<Examination, "tell">,
+): Promise<Trouble[]> {
   if (agents.length === 0) return [];
-  const looked = agents.map((agent) => ({ agent, found: findProgram(agent.command, { paths: [agent.env["PATH"], childEnv["PATH"]], home }) }));
+  const find = ({ command, env }: (typeof agents)[number]) => findProgram(command, { paths: [env["PATH"], childEnv["PATH"]], home });
+  const looked = await Promise.all(agents.map(async (agent) => ({ agent, found: await find(agent) })));
   tell({ type: "fact", name: "agents", value: looked.map(({ agent, found }) => `${agent.name} (${found?.path ?? "not found"})`).join(", ") });
   return looked.flatMap(({ agent: { name, command }, found }) => {
     const what = `the program ${command} of the agent ${name} was not found, along PATH and in the usual places of the home directory`;

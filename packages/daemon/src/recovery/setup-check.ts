@@ -83,7 +83,7 @@ async function configTroubles({ env, configDir, running, tell }: Pick<Examinatio
   const mend =
     "set OPENAI_API_KEY where the daemon is started, or api_key_file or base_url in config.toml under [model]; to try it without a model: --model practice";
   const model: Trouble[] = lacks && running === null ? [{ finding: { kind: "model", weight: "wrong", path, what: "no model is configured", mend } }] : [];
-  const others = [...(await tcpTroubles(config, { running, tell })), ...missingAgents(config, { tell })];
+  const others = [...(await tcpTroubles(config, { running, tell })), ...(await missingAgents(config, { tell }))];
   if (sources.files.length === 0) return [...model, ...others];
   // A link's own rights say nothing: many keep their configuration elsewhere, and link it.
   const behind = (path: string): Promise<string> => realpath(path).catch(() => path);

@@ -39,6 +39,9 @@ export class Queue {
   async send(request: PromptRequest): Promise<VerbOutput<"send_prompt">> {
     const { id, log, limits, turns } = this.#host;
     this.#host.mustLive();
+    // Before anything is decided: from here on it is one step.
+    if (!log.decided.prompts.has(request.promptId)) await turns.look();
+    this.#host.mustLive();
     const known = log.decided.prompts.get(request.promptId);
     if (known !== undefined) {
       const answer = repeated(known, request, id);
@@ -64,7 +67,7 @@ export class Queue {
   async edit(promptId: string, parts: readonly ContentPart[], by: Actor): Promise<number> {
     const prompt = this.#waiting(promptId);
     mayBecome(this.#state, prompt, { parts, limits: this.#host.limits });
-    mustTake(this.#host.turns.ready(), parts);
+    if (this.#host.turns.present) mustTake(this.#host.turns.ready(), parts);
     // A repeat.
     if (partsDigest(prompt.parts) === partsDigest(parts)) return this.#durable(this.#state.seq);
     return this.#durable(this.#host.apply({ type: "prompt_edited", prompt_id: promptId, parts: [...parts], by }));
@@ -76,12 +79,15 @@ export class Queue {
     return this.#durable(this.#host.apply({ type: "prompt_withdrawn", prompt_id: promptId, by }));
   }
 
+  /** @throws SessiondError agent_unavailable  where there is nobody to run them */
   async release(by: Actor): Promise<{ seq: number; released: string[] }> {
     this.#host.mustLive();
     this.#host.mustBegin();
     const released = this.#state.queue.filter((prompt) => prompt.held).map((prompt) => prompt.prompt_id);
     // What released them may be on its way to disk still.
     if (released.length === 0) return { seq: await this.#durable(this.#state.seq), released };
+    // Without its agent they would only be held again.
+    this.#host.turns.ready();
     const seq = this.#host.apply({ type: "queue_released", by });
     if (this.#state.turn === null) this.#host.turns.startNext();
     return { seq: await this.#durable(seq), released };

@@ -215,7 +215,15 @@ export function infoOf(log: SessionLog, facts: SessionFacts): SessionInfo {
   const state = log.summary;
   const fault = log.room.fault;
   const active_tool = state.calls.find((call) => call.status === "in_progress") ?? null;
-  return { ...state, ...facts, rules: [...state.rules, ...facts.rules], active_tool, mode: null, cursor: log.room.cursor(state.seq), ...(fault && { fault }) };
+  return {
+    ...state,
+    ...facts,
+    rules: [...state.rules, ...facts.rules],
+    active_tool,
+    mode: state.agent_facts.mode,
+    cursor: log.room.cursor(state.seq),
+    ...(fault && { fault }),
+  };
 }
 
 /** What `session_info` tells that is not in the journal. `rules`: those of the workdir. */

@@ -10,7 +10,7 @@ type Given = Omit<EventOf<"session_configured">, "type" | "by">;
  * @throws SessiondError model_unknown; unsupported for a mode or option that the agent has not
  */
 export function judged({ title, starred, model, policy, mode, options }: Settings, now: SessionState, kind: AgentKind | undefined): Given | null {
-  if (model !== undefined && kind?.knowsModel(model, now.agent_facts.options) !== true) throw new SessiondError("model_unknown", { model });
+  if (model !== undefined && kind?.knowsModel(model, optionsTold(now.agent_facts)) !== true) throw new SessiondError("model_unknown", { model });
   mustHave(now.agent_facts, { mode, options });
   const others = Object.entries(options ?? {}).filter(([id, value]) => now.agent_facts.options.find((option) => option.id === id)?.value !== value);
   const given: Given = {
@@ -52,3 +52,6 @@ export const settingsOf = ({ title, starred, model, policy, agent_facts }: Sessi
   mode: agent_facts.mode,
   options: Object.fromEntries(agent_facts.options.map(({ id, value }) => [id, value])),
 });
+
+/** Null before the agent has run: then it has told nothing, and nobody knows. */
+const optionsTold = ({ conversation, options }: AgentFacts) => (conversation === null ? null : options);

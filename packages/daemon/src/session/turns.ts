@@ -29,6 +29,10 @@ export interface TurnsHost {
   report(error: unknown): void;
 }
 
+/** Of an agent that the daemon has not: a program that serves it may come, or come back, at any time. */
+export const absentWords = (agent: string): string =>
+  `this daemon has no agent called ${JSON.stringify(agent)} now; where a program serves it, start that, else see \`sessiond agents\``;
+
 /** What an open call of an ended turn is given as its result. */
 const unrun: Record<AbortCause, string> = {
   interrupt: "Interrupted by the user.",
@@ -64,7 +68,7 @@ export class Turns {
   /** The agent of a turn, the next unless another's model is given; made when it is first needed, and another one when the model was changed. */
   ready(model = this.#state.model): Agent {
     const kind = this.#host.kinds.get(this.#state.agent);
-    if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: `this daemon has no agent called ${this.#state.agent}` });
+    if (kind === undefined) throw new SessiondError("agent_unavailable", { reason: absentWords(this.#state.agent) });
     const { workdir, sandbox } = this.#state;
     if (this.#agent !== null && this.#model !== model && kind.modelIsSetting !== true) this.#letGo(this.#agent);
     this.#model = model;
@@ -83,6 +87,16 @@ export class Turns {
     return this.#agent;
   }
 
+  /** False where the session's agent is one that the daemon has not now: no prompt could run. */
+  get present(): boolean {
+    return this.#host.kinds.has(this.#state.agent);
+  }
+
+  /** Let the agent look for what it needs. */
+  async look(): Promise<void> {
+    if (this.present) await this.ready().look?.();
+  }
+
   chosenChanged(): void {
     this.#agent?.chosenChanged?.();
   }
@@ -91,6 +105,8 @@ export class Turns {
   startNext(promptId = nextPrompt(this.#state)?.prompt_id): void {
     const prompt = this.#state.queue.find((queued) => queued.prompt_id === promptId);
     if (prompt === undefined || !this.#host.mayBegin()) return;
+    // Nobody is there to run it: it waits, and with it all others.
+    if (!this.present) return void this.#host.apply({ type: "queue_held", cause: "agent_gone" });
     const turnId = mintId("trn");
     this.#host.apply({ type: "turn_started", turn_id: turnId, prompt_ids: [prompt.prompt_id] });
     this.#host.apply({ type: "prompt_delivered", prompt_id: prompt.prompt_id, turn_id: turnId });

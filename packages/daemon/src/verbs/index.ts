@@ -1,4 +1,6 @@
 import type { VerbName } from "@sessiond/shared";
+import { agentEvent } from "./agent-event.ts";
+import { serveAgent } from "./serve-agent.ts";
 import { createKey } from "./create-key.ts";
 import { listKeys } from "./list-keys.ts";
 import { rotateKey } from "./rotate-key.ts";
@@ -69,6 +71,8 @@ export const handlers: Handlers = {
   watch_sessions: watchSessions,
   stop_workdir_session: stopWorkdirSession,
   list_agents: listAgents,
+  serve_agent: serveAgent,
+  agent_event: agentEvent,
   create_key: createKey,
   list_keys: listKeys,
   rotate_key: rotateKey,

@@ -7,11 +7,19 @@ import type { WatchOutput } from "../host/host-room.ts";
 import type { Starts } from "../host/starts.ts";
 import type { AttachOutput, Reader } from "../session/attach.ts";
 
+/** Programs that offer themselves as agents. */
+export interface ServedAgents {
+  serve(offer: VerbParsed<"serve_agent">, reader: Reader): AsyncGenerator<VerbOutput<"serve_agent">>;
+  /** @throws SessiondError not_found, conflict */
+  said(said: VerbParsed<"agent_event">): Promise<VerbOutput<"agent_event">>;
+}
+
 /** What a handler may use. It never asks who is calling: the gate has. */
 export interface Daemon {
   readonly host: Host;
   readonly starts: Starts;
   readonly keys: ApiKeys;
+  readonly served: ServedAgents;
   readonly limits: Limits;
   readonly bootId: string;
   readonly counters: Counters;

@@ -179,7 +179,11 @@ export class JsonRpcPeer {
   }
 
   #report(error: unknown): void {
-    this.#options.report?.(error);
+    try {
+      this.#options.report?.(error);
+    } catch {
+      // Who cannot even be told of a bug must not stop the messages behind it.
+    }
   }
 }
 

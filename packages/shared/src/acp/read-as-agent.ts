@@ -35,9 +35,8 @@ export type ReadLoadSessionRequest = z.output<typeof loadSessionRequest>;
 export const listSessionsRequest = z.object({ cwd: maybe(z.string()), cursor: maybe(z.string()), _meta: meta });
 export type ReadListSessionsRequest = z.output<typeof listSessionsRequest>;
 
-/** Of `session/close` and `session/delete`. */
 export const closeSessionRequest = z.object({ sessionId, _meta: meta });
-export const deleteSessionRequest = closeSessionRequest;
+export const deleteSessionRequest = z.object({ sessionId, _meta: meta });
 
 /** A prompt is kept as it came: a block that is wrong is an `unknown` one, so that its loss can be told. */
 export const promptRequest = z.object({ sessionId, prompt: z.array(contentBlock), _meta: meta });

@@ -23,7 +23,8 @@ export interface AcpAgentOptions {
   readonly hide: Hide;
   /** @throws TurnFailure agent_unavailable; nothing is left of it when `signal` aborted */
   start(context: AgentContext): Promise<{ readonly child: TalkingChild; readonly log: StderrFile }>;
-  unavailable(context: AgentContext): string | null;
+  /** Null when its program is there; else what to do. */
+  missing(context: AgentContext): Promise<string | null>;
   report(error: unknown): void;
 }
 
@@ -34,6 +35,14 @@ interface Live extends Opened {
   readonly settings: Settings;
 }
 
+interface Beginning {
+  readonly opened: Opened;
+  readonly program: Program;
+  readonly conversation: Conversation;
+  /** Aborts when nobody waits for it any more. */
+  readonly signal: AbortSignal;
+}
+
 export class AcpAgent implements Agent {
   readonly capabilities = { park: false, steer: false };
   readonly #context: AgentContext;
@@ -41,6 +50,8 @@ export class AcpAgent implements Agent {
   #live: Live | null = null;
   /** Also while it is on its way to a conversation. */
   #program: Program | null = null;
+  /** As of the last look. */
+  #missing: string | null = null;
   #closed = false;
   /** A prompt has come, and the agent has not got it yet. */
   #preparing = false;
@@ -50,8 +61,12 @@ export class AcpAgent implements Agent {
     this.#options = options;
   }
 
+  async look(): Promise<void> {
+    this.#missing = await this.#options.missing(this.#context);
+  }
+
   unavailable(): string | null {
-    return this.#options.unavailable(this.#context);
+    return this.#missing;
   }
 
   /** Before it has run nobody knows: then the turn says so. */
@@ -123,7 +138,7 @@ export class AcpAgent implements Agent {
       return await conversation.facts.held(async () => {
         const opened = await open(program.peer, { entry, workdir: entry.cwd ?? context.workdir, conversation: context.conversation(), limits, hide, signal });
         log.note("ready", opened.how);
-        return this.#begun(opened, program, conversation);
+        return this.#begun({ opened, program, conversation, signal });
       });
     } catch (error) {
       const why = isAcpError(error, acpErrors.connection_closed)
@@ -137,7 +152,7 @@ export class AcpAgent implements Agent {
     }
   }
 
-  async #begun(opened: Opened, program: Program, conversation: Conversation): Promise<Live> {
+  async #begun({ opened, program, conversation, signal }: Beginning): Promise<Live> {
     const { entry, limits, hide } = this.#options;
     const context = this.#context;
     conversation.id = opened.id;
@@ -150,6 +165,7 @@ export class AcpAgent implements Agent {
     this.#live = live;
     // Before anything is told of it: what it has by itself would take back what people chose.
     await settings.apply();
+    if (opened.how === "loaded") await conversation.replay.over(signal);
     return live;
   }
 

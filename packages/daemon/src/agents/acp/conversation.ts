@@ -1,4 +1,4 @@
-import type { AgentFactsTold, ContentPart, Limits, StopReason } from "@sessiond/shared";
+import { isSessiondError, type AgentFactsTold, type ContentPart, type Limits, type StopReason } from "@sessiond/shared";
 import {
   AcpError,
   acpErrors,
@@ -15,11 +15,12 @@ import {
   type IncomingRequest,
   type JsonRpcPeer,
 } from "@sessiond/shared/acp";
-import type { AgentContext, AgentEvent, AgentSays, AgentTurn, Answer } from "../agent.ts";
+import type { AgentContext, AgentEvent, AgentSays, AgentTurn, Answer, Question } from "../agent.ts";
 import { commandsOf, Facts, optionsOf, titleOf, useOf } from "./facts.ts";
 import type { Hide } from "./hidden-secrets.ts";
 import { contentOf, type Takes } from "./parts.ts";
 import { cancelled, offered, outcomeOf } from "./permission.ts";
+import { Replay } from "./replay.ts";
 import { Said } from "./said.ts";
 import { wordsOfError } from "./start-failure.ts";
 import { TurnEvents, type Update } from "./turn-events.ts";
@@ -42,12 +43,15 @@ interface Running {
   readonly said: Said;
   /** Questions that have no answer on its way yet. */
   readonly open: Set<Promise<void>>;
+  /** The newest question of each call. */
+  readonly asked: Map<string, Promise<unknown>>;
 }
 
 type TurnEnd = Extract<AgentEvent, { type: "turn_end" }>;
 
 export class Conversation {
   readonly facts: Facts;
+  readonly replay: Replay;
   /** The agent's name for it; null until that is known. */
   id: string | null = null;
   readonly #host: ConversationHost;
@@ -55,6 +59,7 @@ export class Conversation {
 
   constructor(host: ConversationHost) {
     this.#host = host;
+    this.replay = new Replay(host.limits);
     this.facts = new Facts((facts) => host.context.tell({ type: "agent_facts", facts }));
   }
 
@@ -74,7 +79,7 @@ export class Conversation {
     turn: AgentTurn,
   ): AsyncGenerator<AgentSays> {
     const said = new Said();
-    const running: Running = { turn, said, events: new TurnEvents(turn.turnId, this.#host.limits), open: new Set() };
+    const running: Running = { turn, said, events: new TurnEvents(turn.turnId, this.#host.limits), open: new Set(), asked: new Map() };
     const drop = (): void => said.drop();
     turn.signal.addEventListener("abort", drop, { once: true });
     if (turn.signal.aborted) drop();
@@ -138,7 +143,7 @@ export class Conversation {
     const facts = this.#factsOf(update);
     if (facts !== null) return this.facts.learn(facts);
     // Between turns, and while a conversation is replayed: nobody asked, and the journal has it.
-    if (this.#running === null) return;
+    if (this.#running === null) return this.replay.heard();
     return put(this.#running.said, this.#running.events.of(update));
   }
 
@@ -171,10 +176,19 @@ export class Conversation {
     // First what it is about, so that the question is about something.
     await (shown ?? said.taken());
     if (question === null || turn.signal.aborted) return cancelled;
-    const answer = await unlessAborted(turn.signal, turn.ask(question.question));
+    const answer = await unlessAborted(turn.signal, this.#asked(running, question.question));
     if (answer === null) return cancelled;
     if (answer.cause === undefined && !answer.allowed && !turn.signal.aborted) void put(said, this.#unasked(question.question.toolCallId, answer));
     return outcomeOf(answer, question, turn.signal.aborted);
+  }
+
+  /** One after another for each call: the session takes a second one for the first asked again, and would give it that one's answer. */
+  #asked({ turn, asked }: Running, question: Question): Promise<Answer> {
+    const id = question.toolCallId;
+    const before = asked.get(id) ?? Promise.resolve();
+    const answer = before.then(() => (turn.signal.aborted ? refused("The turn was ended.") : turn.ask(question))).catch(unlessBroken);
+    asked.set(id, answer);
+    return answer;
   }
 
   /** Nobody saw the question: it was too large, or one too many. */
@@ -204,6 +218,14 @@ export class Conversation {
         return null;
     }
   }
+}
+
+const refused = (reason: string): Answer => ({ allowed: false, reason });
+
+/** A session that cannot write asks nobody; anything else is a bug. */
+function unlessBroken(error: unknown): Answer {
+  if (isSessiondError(error)) return refused(error.message);
+  throw error;
 }
 
 /** The last of them is applied after all others. */

@@ -1,6 +1,6 @@
 import type { AgentCommand, AgentFactsTold, AgentMode, AgentOption, AgentFacts, Limits } from "@sessiond/shared";
 import type { ReadConfigOption } from "@sessiond/shared/acp";
-import { clip, line } from "./bounded.ts";
+import { clip, line } from "../bounded.ts";
 
 /** What an agent tells of itself, in the shapes of `agent_facts`: what does not fit is left out, from the end. */
 

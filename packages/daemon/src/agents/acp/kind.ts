@@ -35,14 +35,15 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
   let prefix: Promise<readonly string[]> | undefined;
   const { programDirs = systemProgramDirs, limits, report } = options;
   const hide = hiding(Object.values(entry.env));
-  const find = (context?: AgentContext): FoundProgram | null => {
+  const find = (context?: AgentContext): Promise<FoundProgram | null> => {
     const paths = [entry.env["PATH"], context?.env["PATH"], options.childEnv["PATH"]];
     return findProgram(entry.command, { paths, home: options.home, ...(context && { workdir: context.workdir }) });
   };
-  const unavailable = (context?: AgentContext): string | null => (find(context) === null ? whyNot(entry) : null);
+  /** As when it was looked for last; undefined: nobody has looked. */
+  let seen: FoundProgram | null | undefined;
 
   const start = async (context: AgentContext) => {
-    const found = find(context);
+    const found = await find(context);
     if (found === null) throw new TurnFailure("agent_unavailable", `The agent cannot run: ${whyNot(entry)}.`);
     prefix ??= deathSignalPrefix(programDirs);
     const words = await prefix;
@@ -50,7 +51,7 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     log.note("started", `${entry.name} at ${new Date().toISOString()}: ${found.path}`);
     const env = environmentOf(entry, { context, found, options });
     const cwd = entry.cwd ?? context.workdir;
-    const child = started({ words: [found.path, ...entry.args], cwd, env, mark: options.mark(`agent-${randomUUID()}`), prefix: words });
+    const child = started(log, { words: [found.path, ...entry.args], cwd, env, mark: options.mark(`agent-${randomUUID()}`), prefix: words });
     return { child, log };
   };
 
@@ -58,27 +59,30 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     name: entry.name,
     defaultModel: "",
     modelIsSetting: true,
-    knowsModel: (model, told) => model === "" || (told.length === 0 ? /^[^\p{C}]{1,128}$/u.test(model) : isOffered(model, told)),
-    isOffered: () => options.configured || find() !== null,
+    knowsModel: (model, told) => model === "" || (told === null ? /^[^\p{C}]{1,128}$/u.test(model) : isOffered(model, told)),
+    look: async () => void (seen = await find()),
+    isOffered: () => options.configured || (seen ?? null) !== null,
     info: () => ({
       name: entry.name,
       kind: "acp",
-      command: find()?.path ?? entry.command,
+      command: seen?.path ?? entry.command,
       default_model: "",
       models: null,
       modes: [],
       capabilities: { park: false, steer: false, images: true },
-      unavailable: unavailable(),
+      unavailable: seen === null ? whyNot(entry) : null,
     }),
-    create: (context) => new AcpAgent(context, { entry, limits, hide, start, unavailable, report }),
+    create: (context) =>
+      new AcpAgent(context, { entry, limits, hide, start, missing: async (context) => ((await find(context)) === null ? whyNot(entry) : null), report }),
   };
 }
 
 /** @throws TurnFailure where the system refuses it at once: more variables than it takes, or no more processes */
-function started(program: MarkedProgram): TalkingChild {
+function started(log: StderrFile, program: MarkedProgram): TalkingChild {
   try {
     return spawnMarkedProgram(program);
   } catch (error) {
+    log.close();
     throw new TurnFailure(
       "agent_unavailable",
       `The agent cannot run: the system did not start it (${error instanceof Error && "code" in error ? String(error.code) : "it gave no reason"}).`,

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { escapeDeceptive, limits, type ApprovalOption } from "@sessiond/shared";
-import { acpPermissionKinds, type AcpPermissionResponse, type ReadPermissionRequest } from "@sessiond/shared/acp";
+import { limits, type OwnAnswer } from "@sessiond/shared";
+import { type AcpPermissionResponse, type ReadPermissionRequest } from "@sessiond/shared/acp";
 import { bindingDigest, type Answer, type Question } from "../agent.ts";
-import { line } from "./bounded.ts";
+import { ownAnswers } from "../own-answers.ts";
 import { previewOf } from "./preview.ts";
 import type { Call } from "./tool-calls.ts";
 
@@ -13,7 +13,7 @@ import type { Call } from "./tool-calls.ts";
 export interface Offered {
   readonly question: Question;
   /** The agent's id of each of ours. */
-  readonly theirs: ReadonlyMap<string, string>;
+  nameOf(optionId: string): string | undefined;
   /** What refuses it once, where the agent offers that. */
   readonly rejectOnce: string | undefined;
 }
@@ -22,39 +22,32 @@ export const cancelled: AcpPermissionResponse = { outcome: { outcome: "cancelled
 const selected = (optionId: string): AcpPermissionResponse => ({ outcome: { outcome: "selected", optionId } });
 
 type GivenOption = ReadPermissionRequest["options"][number];
-type OptionKind = (typeof acpPermissionKinds)[number] | "other";
-const kindOf = (kind: GivenOption["kind"]): OptionKind => (kind === "unknown" ? "other" : kind);
+const kindOf = (kind: GivenOption["kind"]): OwnAnswer["kind"] => (kind === "unknown" ? "other" : kind);
 
 /** Null when it offers nothing: then there is nothing to be answered. Beyond the bound options are not shown, the known kinds last. */
 export function offered(call: Call, given: readonly GivenOption[], agent: string): Offered | null {
   if (given.length === 0) return null;
-  // A person must find a way to say no, however many other answers there are.
-  const sorted = [...given].toSorted((a, b) => Number(kindOf(a.kind) === "other") - Number(kindOf(b.kind) === "other"));
-  const counts = new Map<OptionKind, number>();
-  const theirs = new Map<string, string>();
-  const options = sorted.slice(0, limits.approval_options_max).map((option): ApprovalOption => {
-    const kind = kindOf(option.kind);
-    const count = (counts.get(kind) ?? 0) + 1;
-    counts.set(kind, count);
-    const option_id = count === 1 ? kind : `${kind}_${count}`;
-    theirs.set(option_id, option.optionId);
-    return { option_id, kind, label: labelOf(option, kind), remembers: kind.endsWith("_always") ? remembering(kind, agent) : null };
-  });
+  const own = ownAnswers(
+    shownOf(given).map(({ optionId, kind, name }) => ({ id: optionId, kind: kindOf(kind), label: name })),
+    agent,
+  );
   const preview = previewOf(call.told, agent);
   const digest = bindingDigest(call.tool, call.input, createHash("sha256").update(preview).digest("hex"));
-  const question = { toolCallId: call.id, tool: call.tool, input: call.input, preview, digest, pattern: null, options };
-  return { question, theirs, rejectOnce: theirs.get("reject_once") };
+  const question = { toolCallId: call.id, tool: call.tool, input: call.input, preview, digest, pattern: null, options: own.options };
+  return { question, nameOf: own.nameOf, rejectOnce: own.nameOf("reject_once") };
 }
 
-const labelOf = ({ name, optionId }: GivenOption, kind: OptionKind): string =>
-  line(escapeDeceptive(name), limits.label_chars_max) || line(escapeDeceptive(optionId), limits.label_chars_max) || kind;
-
-const remembering = (kind: OptionKind, agent: string): string =>
-  `${kind === "allow_always" ? "Allowed" : "Refused"} from now on: the agent ${agent} remembers it by itself, in its own way; sessiond can neither list nor forget it`;
+/** A person must find a way to say no, however many other answers there are. */
+function shownOf(given: readonly GivenOption[]): GivenOption[] {
+  const sorted = [...given].toSorted((a, b) => Number(kindOf(a.kind) === "other") - Number(kindOf(b.kind) === "other"));
+  const shown = sorted.slice(0, limits.approval_options_max);
+  const no = sorted.find(({ kind }) => kind === "reject_once");
+  return no === undefined || shown.includes(no) ? shown : [...shown.slice(0, -1), no];
+}
 
 /** @param over  the turn is being ended: then nothing was chosen, whatever the answer says */
-export function outcomeOf(answer: Answer, { theirs, rejectOnce }: Offered, over: boolean): AcpPermissionResponse {
-  const chosen = answer.optionId === undefined ? undefined : theirs.get(answer.optionId);
+export function outcomeOf(answer: Answer, { nameOf, rejectOnce }: Offered, over: boolean): AcpPermissionResponse {
+  const chosen = answer.optionId === undefined ? undefined : nameOf(answer.optionId);
   if (answer.cause === "answer" && chosen !== undefined) return selected(chosen);
   const ended = over || answer.cause === "interrupt" || answer.cause === "stop" || answer.cause === "restart" || answer.cause === "failed";
   return ended || rejectOnce === undefined ? cancelled : selected(rejectOnce);

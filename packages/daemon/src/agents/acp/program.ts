@@ -98,8 +98,11 @@ export class Program {
     const { stdin } = this.#child;
     if (!stdin.writable || stdin.write(text)) return;
     return new Promise((resolve) => {
-      stdin.once("drain", resolve);
-      stdin.once("close", resolve);
+      const done = (): void => {
+        stdin.off("drain", done).off("close", done);
+        resolve();
+      };
+      stdin.once("drain", done).once("close", done);
     });
   }
 

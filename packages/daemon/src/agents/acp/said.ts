@@ -32,7 +32,11 @@ export class Said {
   /** Resolves when all that was said so far is applied, or nobody takes it any more. */
   taken(): Promise<void> {
     if (this.#over) return Promise.resolve();
-    return new Promise((resolve) => this.#room.push(resolve));
+    return new Promise((resolve) => {
+      this.#room.push(resolve);
+      // Where nothing waits, who takes it has come back already.
+      this.#wake();
+    });
   }
 
   /** No more comes; what is there is still given. */

@@ -1,6 +1,6 @@
 import { escapeDeceptive, limits } from "@sessiond/shared";
 import { acpErrors, isAcpError } from "@sessiond/shared/acp";
-import { clip } from "./bounded.ts";
+import { clip } from "../bounded.ts";
 import type { Hide } from "./hidden-secrets.ts";
 
 /** Why a turn could not be run, as its end tells it. */

@@ -1,7 +1,7 @@
 import type { Limits } from "@sessiond/shared";
 import type { ReadPermissionRequest } from "@sessiond/shared/acp";
 import type { AgentEvent } from "../agent.ts";
-import { clip, headAndEnd, inputOf, line, locationsOf, toolKindOf } from "./bounded.ts";
+import { clip, headAndEnd, inputOf, line, locationsOf, toolKindOf } from "../bounded.ts";
 import { diffsOf, textOf } from "./call-content.ts";
 
 /**

@@ -1,7 +1,7 @@
 import type { Limits } from "@sessiond/shared";
 import type { ReadSessionUpdate } from "@sessiond/shared/acp";
 import type { AgentEvent } from "../agent.ts";
-import { clip, isShallow, pieces } from "./bounded.ts";
+import { clip, isShallow, pieces } from "../bounded.ts";
 import { wordsOfBlock } from "./call-content.ts";
 import { ToolCalls } from "./tool-calls.ts";
 

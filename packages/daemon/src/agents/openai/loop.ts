@@ -1,4 +1,4 @@
-import { limits as defaults, SessiondError } from "@sessiond/shared";
+import { limits as defaults, nestsAtMost, SessiondError } from "@sessiond/shared";
 import type { Limits, StopReason, Usage } from "@sessiond/shared";
 import { customAlphabet } from "nanoid";
 import type { AgentContext, AgentEvent, AgentSays, AgentTurn } from "../agent.ts";
@@ -137,11 +137,8 @@ function objectOf(text: string, depthMax: number): Record<string, unknown> | nul
   if (text.trim() === "") return {};
   try {
     const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value) && fitsInto(depthMax, value) ? { ...value } : null;
+    return typeof value === "object" && value !== null && !Array.isArray(value) && nestsAtMost(depthMax, value) ? { ...value } : null;
   } catch {
     return null;
   }
 }
-
-const fitsInto = (depth: number, value: unknown): boolean =>
-  typeof value !== "object" || value === null || (depth > 0 && Object.values(value).every((inner) => fitsInto(depth - 1, inner)));

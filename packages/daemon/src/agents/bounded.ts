@@ -44,7 +44,9 @@ export function inputOf(raw: unknown, limits: Limits): Record<string, unknown> |
 
 export function locationsOf(given: readonly { readonly path: string; readonly line?: number | undefined }[], limits: Limits) {
   const fit = given.filter(({ path }) => path !== "" && path.length <= limits.workdir_bytes_max);
-  return fit.slice(0, limits.locations_max).map(({ path, line: at }) => ({ path, ...(Number.isSafeInteger(at) && { line: at }) }));
+  return fit
+    .slice(0, limits.locations_max)
+    .map(({ path, line: at }) => ({ path, ...(at !== undefined && Number.isSafeInteger(at) && at >= 0 && { line: at }) }));
 }
 
 export const toolKindOf = (kind: unknown) => schemas.toolKind.catch("other").parse(kind);
