@@ -192,4 +192,24 @@ describe("acpx in front of sessiond acp", () => {
     await next.outcome;
     expect((await at.acpx.run("--format", "quiet", "say after that")).stdout).toBe("after that\n");
   });
+
+  it("loses its agent process in a turn: told at once, the turn goes on, and the next prompt waits for the wheel and then for its turn", async () => {
+    await using at = new FrontHome({ config: '[model]\nname = "practice"\n[limits]\nseat_grace_ms = 1500\n' });
+    const id = idIn((await at.acpx.run("sessions", "new")).stdout);
+    const asking = at.acpx.begin("--approve-all", "run sleep 600");
+    await at.toolRuns();
+    const daemon = await at.home.daemon();
+    process.kill(at.shims()[0]!, "SIGKILL");
+    const { code, stdout } = await asking.outcome;
+    expect([code, stdout.includes("disconnected")]).toEqual([1, true]);
+    expect(await at.info(id)).toMatchObject({ status: "tool_executing" });
+    const next = at.acpx.begin("--format", "quiet", "say after");
+    const session = await at.opened(id);
+    const viewer = await session.attach({ as: "viewer" });
+    while (viewer.state.queue.length === 0) await viewer.changed();
+    expect(await at.home.daemon()).toBe(daemon);
+    await session.interrupt();
+    await next.outcome;
+    expect((await at.acpx.run("--format", "quiet", "say after that")).stdout).toBe("after that\n");
+  });
 });
