@@ -8,7 +8,7 @@ import { Outcomes } from "./outcomes.ts";
 
 /** Real agents behind a real daemon, driven by the client library. What one agent does otherwise than others is in its `traits`. */
 const outcomes = new Outcomes();
-afterAll(() => console.log(`\n${outcomes}\n`));
+afterAll(() => console.log(`\n${outcomes.table()}\n`));
 
 const open: Behind[] = [];
 afterEach(async () => {
