@@ -14,7 +14,8 @@ export class Outcomes {
     this.#words.set(key, await work());
   }
 
-  toString(): string {
+  /** A row an agent, a column a case. */
+  table(): string {
     const columns = [...this.#columns];
     const lines = [["", ...columns], ...[...this.#rows].map((row) => [row, ...columns.map((column) => this.#words.get(`${row} ${column}`) ?? "not run")])];
     const widths = ["", ...columns].map((_, at) => Math.max(...lines.map((line) => line[at]?.length ?? 0)));

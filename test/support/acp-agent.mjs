@@ -91,7 +91,8 @@ async function obey(sessionId, line) {
         content: text(`${readFileSync(fileOf(sessionId), "utf8").split("\n").length - 3} before`),
       });
     case "after-replay":
-      return void (await replayed);
+      await replayed;
+      return undefined;
     case "child": {
       const child = spawn(process.execPath, ["-e", "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"], { stdio: "ignore" });
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`child ${child.pid}`) });
