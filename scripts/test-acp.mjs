@@ -2,21 +2,23 @@
 //
 //   npm run test:acp                            all of them
 //   npm run test:acp -- opencode acpx           only those, and only what these need is installed
+//   npm run test:acp -- opencode --through      not what they do without sessiond
 //   npm run test:acp -- gemini -t "refused"     what follows the names goes to vitest
 import { spawn } from "node:child_process";
 import { join, resolve } from "node:path";
 import { installPeers, peerNames } from "./acp-peers.mjs";
 
 const root = resolve(import.meta.dirname, "..");
-const words = process.argv.slice(2);
+const through = process.argv.includes("--through");
+const words = process.argv.slice(2).filter((word) => word !== "--through");
 const first = words.findIndex((word) => word.startsWith("-"));
 const named = first < 0 ? words : words.slice(0, first);
 const names = named.length > 0 ? named : peerNames;
 
-/** Tests of agents go through those that were named; the client's are in files of their own. */
+/** Tests of agents go through those that were named; the client's are in files of their own. The first of each list is without sessiond. */
 const files = [
-  ...(names.some((name) => name !== "acpx") ? ["direct.test.ts", "behind.test.ts"] : []),
-  ...(names.includes("acpx") ? ["acpx.test.ts", "front.test.ts", "both.test.ts"] : []),
+  ...(names.some((name) => name !== "acpx") ? ["direct.test.ts", "behind.test.ts"].slice(through ? 1 : 0) : []),
+  ...(names.includes("acpx") ? ["acpx.test.ts", "front.test.ts", "both.test.ts"].slice(through ? 1 : 0) : []),
 ];
 
 try {

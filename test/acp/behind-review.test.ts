@@ -44,7 +44,8 @@ test("B2 a key that an agent says on stderr in two pieces, at the edge of the lo
     const pipe = new PassThrough();
     file.drain(pipe);
     pipe.write(`${"a".repeat(before)}${key.slice(0, 16)}`);
-    pipe.write(`${key.slice(16)} rest\nnext line\n`);
+    pipe.write(`${key.slice(16)}${" rest".repeat(1_000)}`);
+    pipe.write("the end of it\nnext line\n");
     pipe.end();
     await once(pipe, "end");
     expect(file.last).toBe("next line");
