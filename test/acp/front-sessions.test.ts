@@ -85,6 +85,44 @@ test("B27 an editor that comes back to an open question that nobody drives is as
   }
 });
 
+test("B14 a session that is loaded several times at once has one seat here, and none when it is closed", async () => {
+  const home = rig.home();
+  const editor = await rig.met(home);
+  const sessionId = await begun(editor, home);
+  await editor.must("session/prompt", words(sessionId, "hello"));
+  await editor.end();
+  const next = await rig.met(home);
+  const methods = ["session/load", "session/resume", "session/load"];
+  await Promise.all(methods.map((method) => next.must(method, { sessionId, cwd: home.workdir, mcpServers: [] })));
+  const session = (await home.connect()).session(sessionId);
+  expect((await session.info()).seats).toMatchObject([{ role: "viewer" }]);
+  expect(await next.must("session/prompt", words(sessionId, "hello"))).toEqual({ stopReason: "end_turn" });
+  await next.must("session/close", { sessionId });
+  expect((await session.info()).seats).toEqual([]);
+});
+
+test("B27 an open question that nobody drives is asked once where its session is loaded several times at once", async () => {
+  const home = rig.home();
+  const editor = await rig.met(home);
+  const sessionId = await begun(editor, home);
+  void editor.ask("session/prompt", words(sessionId, "write notes.txt: hello")).catch(() => undefined);
+  await question(editor);
+  await editor.end();
+  const next = await rig.met(home);
+  await Promise.all([1, 2, 3].map(() => next.must("session/load", { sessionId, cwd: home.workdir, mcpServers: [] })));
+  // One of those that were left may have asked already: then it was withdrawn.
+  const withdrawn = () => next.came.flatMap(({ method, params }) => (method === "$/cancel_request" ? [params?.["requestId"]] : []));
+  const asked = await next.until("a question that stands", (came) =>
+    came.method === "session/request_permission" && !withdrawn().includes(came.id) ? came : undefined,
+  );
+  next.answer(asked, "allow_once");
+  await next.until("the end of the call", ({ params }) => (params?.["update"]?.status === "completed" ? true : undefined));
+  const session = (await home.connect()).session(sessionId);
+  await session.waitFor("idle");
+  await next.must("session/close", { sessionId });
+  expect((await session.info()).seats).toEqual([]);
+});
+
 test("a stopped session is loaded with its conversation, and its next life begins", async () => {
   const home = rig.home();
   const editor = await rig.met(home, { flags: ["--close", "stop"] });

@@ -110,16 +110,27 @@ export class Front {
   }
 
   async #load(sessionId: string, replay: boolean, request: IncomingRequest): Promise<AcpLoadSessionResponse> {
-    const before = await this.#open.get(sessionId)?.opening.catch(() => undefined);
-    if (before?.busy) throw new AcpError(acpErrors.invalid_request, "A prompt of this session is under way here.", { code: "turn_in_progress" });
-    if (before !== undefined) {
-      this.#open.delete(sessionId);
-      await before.leave();
-    }
+    await this.#leaveBefore(sessionId);
     const session = await this.#found((place) => place.open(sessionId), sessionId);
+    try {
+      // Another request may have opened it meanwhile: one seat of a session is what is left here.
+      while (this.#open.has(sessionId)) await this.#leaveBefore(sessionId);
+    } catch (error) {
+      void session.close();
+      throw error;
+    }
     const front = await this.#opened(session, replay);
     request.afterResponse(() => front.run());
     return front.settings();
+  }
+
+  /** @throws AcpError where a prompt of it is under way */
+  async #leaveBefore(sessionId: string): Promise<void> {
+    const opened = this.#open.get(sessionId);
+    const before = await opened?.opening.catch(() => undefined);
+    if (before?.busy) throw new AcpError(acpErrors.invalid_request, "A prompt of this session is under way here.", { code: "turn_in_progress" });
+    if (this.#open.get(sessionId) === opened) this.#open.delete(sessionId);
+    await before?.leave();
   }
 
   /** @throws AcpError */
