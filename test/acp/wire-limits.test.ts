@@ -1,7 +1,7 @@
 /** Limits of the ACP wire: what is beyond one is refused by name, what is kept of it is bounded, and the connection goes on. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { limits } from "@sessiond/shared";
 import { acpErrors, type AcpError } from "@sessiond/shared/acp";
 import { bytesOf, notification, request, turn, wireRig } from "../support/acp-wire-rig.ts";
@@ -108,6 +108,26 @@ test("B7: what is nested deeper than acp_depth_max is refused, and never parsed"
     ["after", undefined],
     ["very", acpErrors.invalid_request],
     ["brackets in words", undefined],
+  ]);
+});
+
+test("B7 B24: what has more values than acp_values_max is refused, and never parsed, however short it is; text with as many commas is not", () => {
+  const rig = wireRig();
+  const parse = vi.spyOn(JSON, "parse");
+  const asked = (id: string, params: string) => `{"jsonrpc":"2.0","id":"${id}","method":"echo","params":${params}}`;
+  // The message has three more commas of its own.
+  const zeros = (values: number) => `[${"0,".repeat(values - 4)}0]`;
+  rig.hear(asked("fits", zeros(limits.acp_values_max)), asked("too many", zeros(limits.acp_values_max + 1)));
+  rig.hear(asked("empty lists", `[${"[],".repeat(100_000)}[]]`), asked("words", JSON.stringify({ text: '",\\"'.repeat(100_000) })));
+  rig.hear(`{"jsonrpc":"2.0","id":1,"result":${zeros(20_000)}}`);
+  const parsed = parse.mock.calls.map(([line]) => line).filter((line) => line.length > 10_000 && !/"id":"[^"]*","result"/.test(line));
+  parse.mockRestore();
+  expect(parsed.map((line) => /"id":"([^"]*)","method"/.exec(line)?.[1])).toEqual(["fits", "words"]);
+  expect(rig.said.map(({ id, error }) => [id, (error as { code: number; message: string } | undefined)?.message])).toEqual([
+    ["fits", undefined],
+    ["too many", expect.stringMatching(/has more values than 16384 \(limit acp_values_max\)/)],
+    ["empty lists", expect.stringMatching(/acp_values_max/)],
+    ["words", undefined],
   ]);
 });
 

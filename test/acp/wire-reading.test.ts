@@ -1,7 +1,10 @@
 /** Reading what others send: lenient where nothing is lost by it, and by name where something is missing. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { limits } from "@sessiond/shared";
 import { expect, test } from "vitest";
+import { z } from "zod";
+import { list } from "../../packages/shared/src/acp/lenient.ts";
 import {
   acpErrors,
   cancelNotification,
@@ -46,6 +49,19 @@ test("null where something may be absent counts as absent", () => {
     session: { configOptions: { boolean: false } },
     elicitation: { form: false },
   });
+});
+
+test("B24 beyond acp_wrong_max wrong elements of a list no further one is looked at, and those before are kept", () => {
+  let looked = 0;
+  const schema = list(
+    z
+      .string()
+      .transform((text) => (looked++, text))
+      .or(z.null().transform(() => (looked++, null)))
+      .or(z.custom(() => (looked++, false))),
+  );
+  expect(schema.parse(["a", ...new Array<number>(limits.acp_wrong_max).fill(0), "b", 0, "c", ...new Array<number>(10_000).fill(0)])).toEqual(["a", "b"]);
+  expect(looked).toBe(limits.acp_wrong_max + 3);
 });
 
 test("what may be absent and is wrong is left out, and the rest is kept", () => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ServedAnswer, ServedEvent, TurnToRun } from "@sessiond/client";
 import { afterEach, expect, test } from "vitest";
 import type { TestOptions } from "../../packages/daemon/src/testing.ts";
+import { eventually } from "../support/eventually.ts";
 import { question, refusal, ServedHouse, toolCall, until, update, type Play } from "../support/served-house.ts";
 
 /** An agent of one's own: a program that connects, offers itself, and is what a session's prompts go to. */
@@ -105,6 +106,36 @@ test("answers of the agent's own get ids by their kind; it is told its own, and 
     [false, "allow_once"],
     [false, "no"],
   ]);
+});
+
+test("B26 two questions about one call are asked one after the other, and each gets its own answer; an interrupt ends the one that is open", async () => {
+  await open();
+  const got: string[] = [];
+  const own = (what: string) => [{ id: `yes ${what}`, kind: "allow_once", label: what } as const, { id: "no", kind: "reject_once", label: "No" } as const];
+  await house.serve("mine", async function* (turn) {
+    yield toolCall("c");
+    const asked = ["list", "delete", "never seen"].map((preview) =>
+      turn.ask({ toolCallId: "c", preview, options: own(preview) }).then(({ optionId, cause }) => void got.push(`${preview}: ${optionId ?? cause}`)),
+    );
+    await Promise.all(asked);
+    yield update("c", "completed");
+  });
+  const seat = await house.driver("mine");
+  const turn = seat.prompt("go");
+  const first = await question(seat);
+  // What is said before it is answered is there: all three were asked.
+  await seat.addSystemMessage("a mark");
+  expect(seat.state.approvals.map(({ preview }) => preview)).toEqual(["list"]);
+  await seat.approve(first, { optionId: "allow_once" });
+  await until(seat, () => seat.state.approvals.some(({ preview }) => preview === "delete"));
+  expect(seat.state.approvals).toHaveLength(1);
+  await seat.approve(await question(seat), { optionId: "reject_once" });
+  await until(seat, () => seat.state.approvals.some(({ preview }) => preview === "never seen"));
+  await seat.interrupt();
+  expect(await turn).toMatchObject({ stopReason: "cancelled" });
+  await eventually("all are answered", () => got.length === 3);
+  expect(got).toEqual(["list: yes list", "delete: no", "never seen: interrupt"]);
+  expect(house.daemon.bugs).toEqual([]);
 });
 
 test("B27 an interrupt closes its question, aborts its signal, and waits until it has let go; then the next prompt runs", async () => {

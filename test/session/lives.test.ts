@@ -38,7 +38,7 @@ test("B37 a turn whose unfinished calls all wait for an answer is parked, and go
   ]);
 });
 
-test("B37 an answer that comes before the resumed agent has asked again is not lost", async () => {
+test("B26 B37 an answer that comes before the resumed agent has asked again is not lost, and answers nothing else", async () => {
   const rig = await Rig.start();
   const { driver, turn } = await working(rig);
   await turn.call("c1");
@@ -50,6 +50,11 @@ test("B37 an answer that comes before the resumed agent has asked again is not l
   const resumed = await after.kind.turn();
   expect(await resumed.ask("c1")).toMatchObject({ allowed: true, digest: question.digest });
   expect(eventsOf(await after.journal(), "approval_requested")).toHaveLength(1);
+  // It was the answer to that one question.
+  const next = resumed.ask("c1");
+  await back.until(({ state }) => state.approvals.length === 1);
+  await back.approve(await back.question(), "reject_once");
+  expect(await next).toMatchObject({ allowed: false });
 });
 
 test("B37 a call that had begun gets a synthetic result and is never run again; its turn ends interrupted, the queue is held", async () => {

@@ -320,6 +320,12 @@ export const limitTable = {
     why: "one line: an edit of a large file comes with the old and the new text; a longer one is skipped to its end, and answered by an error",
   },
   acp_depth_max: { value: 64, unit: "count", why: "values within values of one message: what walks them goes down by calls, and the stack is everybody's" },
+  acp_values_max: {
+    value: 16_384,
+    unit: "count",
+    why: "values of one message, whose text may be long: each that is wrong costs some microseconds, which are everybody's; a long list of sessions has thousands",
+  },
+  acp_wrong_max: { value: 64, unit: "count", why: "elements of one list that are wrong, and left out singly; beyond it so is the rest of the list" },
   acp_id_chars_max: { value: 256, unit: "chars", why: "an id of a request is kept until its answer; others use numbers, or 36 characters" },
   acp_requests_open_max: {
     value: 256,

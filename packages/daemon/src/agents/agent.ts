@@ -64,10 +64,10 @@ export interface AgentTurn {
   /** Aborts at interrupt, stop and shutdown: end children and return soon; what is yielded afterwards is dropped. */
   readonly signal: AbortSignal;
   /**
-   * Raise a question and wait for its end. Asked again for the same tool call (after a restart)
-   * it joins the question that is already open.
+   * Raise a question and wait for its end. The first about a tool call after a restart joins the
+   * question that is open about it; any further one waits until the one before it has its answer.
    *
-   * @returns a refusal when the turn is aborted; never rejects
+   * @returns a refusal when the turn is aborted, or nobody can be asked; rejects with bugs alone
    */
   ask(question: Question): Promise<Answer>;
   /**

@@ -1,4 +1,4 @@
-import { schemas, type Limits } from "@sessiond/shared";
+import { nestsAtMost, schemas, type Limits } from "@sessiond/shared";
 
 /** Whatever an agent sends, what becomes of it fits into an event: a frame that did not would end the turn. */
 
@@ -34,14 +34,10 @@ export function headAndEnd(text: string, bytesMax: number): string {
   return `${head}\n… ${from - to} bytes left out …\n${end}`;
 }
 
-/** Whether nothing in it is nested deeper. */
-export const isShallow = (value: unknown, depth: number): boolean =>
-  typeof value !== "object" || value === null || (depth > 0 && Object.values(value).every((inner) => isShallow(inner, depth - 1)));
-
 /** As a tool's arguments; what is no object stands under `value`. Null when there are too many of them. */
 export function inputOf(raw: unknown, limits: Limits): Record<string, unknown> | null {
   const input = raw === undefined ? {} : typeof raw === "object" && raw !== null && !Array.isArray(raw) ? { ...raw } : { value: raw };
-  if (!isShallow(input, limits.tool_input_depth_max)) return null;
+  if (!nestsAtMost(limits.tool_input_depth_max, input)) return null;
   const text = JSON.stringify(input);
   return text.length <= limits.tool_input_bytes_max && Buffer.byteLength(text) <= limits.tool_input_bytes_max ? input : null;
 }

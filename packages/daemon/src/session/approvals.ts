@@ -70,7 +70,10 @@ export class Approvals {
 
   /** Raise a question, or join the one that is open for this tool call; resolves at its end. */
   ask(turnId: string, question: Question): Promise<Answer> {
-    const early = this.#early.get(callKey(turnId, question.toolCallId));
+    const key = callKey(turnId, question.toolCallId);
+    const early = this.#early.get(key);
+    // It answers one question: the next about this call is another one.
+    this.#early.delete(key);
     if (early !== undefined) return Promise.resolve(early);
     const { approvals, rules } = this.#host.state();
     const open = approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);

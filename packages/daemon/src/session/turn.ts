@@ -1,4 +1,4 @@
-import { eventTable, SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
+import { eventTable, isSessiondError, limits, SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
 import type { AgentEvent, AgentSays, AgentTurn, Answer, Question } from "../agents/agent.ts";
 import { late, within, type Clock } from "../clock.ts";
 
@@ -39,6 +39,10 @@ export class RunningTurn {
   readonly #host: TurnHost;
   readonly #abort = new AbortController();
   #cause: AbortCause | null = null;
+  /** The newest question of each call that has no answer yet. */
+  readonly #asked = new Map<string, Promise<unknown>>();
+  /** Questions that wait for another one about their call. */
+  #unraised = 0;
   /** How it ends is known; nothing is delivered into it any more. */
   #over = false;
   /** Ends the one wait that is under way. */
@@ -69,7 +73,7 @@ export class RunningTurn {
       // To ask a model takes the event loop for milliseconds: the answer to the prompt goes first.
       await this.#orAborted(this.#host.begun());
       if (signal.aborted) return this.#abortedEnd();
-      const ask = (question: Question) => this.#host.ask(this.turnId, question);
+      const ask = (question: Question) => this.#ask(question);
       const takeSteering = () => (signal.aborted || this.#over ? 0 : this.#host.steer());
       iterator = start({ turnId: this.turnId, signal, ask, takeSteering })[Symbol.asyncIterator]();
       for (;;) {
@@ -96,6 +100,38 @@ export class RunningTurn {
       return failed("internal", "The agent failed; the daemon's log has the details.");
     } finally {
       this.#over = true;
+    }
+  }
+
+  /** One after another for each call: the session takes a second one for the first asked again, and would give it that one's answer. */
+  #ask(question: Question): Promise<Answer> {
+    const id = question.toolCallId;
+    const before = this.#asked.get(id);
+    if (before !== undefined && this.#unraised >= limits.approvals_pending_max)
+      return Promise.resolve(refused(`Too many questions wait (limit ${limits.approvals_pending_max}); ask again when some are answered.`));
+    const answer = before === undefined ? this.#raise(question) : this.#raiseBehind(before, question);
+    const heard = answer
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#asked.get(id) === heard) this.#asked.delete(id);
+      });
+    this.#asked.set(id, heard);
+    return answer;
+  }
+
+  async #raiseBehind(before: Promise<unknown>, question: Question): Promise<Answer> {
+    this.#unraised += 1;
+    await before;
+    this.#unraised -= 1;
+    return this.#over ? refused("The turn has ended.") : this.#raise(question);
+  }
+
+  /** A session that cannot write asks nobody; anything else that is thrown is a bug. */
+  #raise(question: Question): Promise<Answer> {
+    try {
+      return this.#host.ask(this.turnId, question);
+    } catch (error) {
+      return isSessiondError(error) ? Promise.resolve(refused(error.message)) : Promise.reject(error);
     }
   }
 
@@ -130,5 +166,7 @@ export class RunningTurn {
     return { stop_reason: this.#cause === "shutdown" ? "interrupted" : "cancelled" };
   }
 }
+
+const refused = (reason: string): Answer => ({ allowed: false, reason });
 
 const failed = (code: string, message: string): TurnEnd => ({ stop_reason: "failed", error: { code, message } });

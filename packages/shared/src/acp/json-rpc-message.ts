@@ -66,10 +66,8 @@ function ofAnswer(said: Record<string, unknown>): Message {
 }
 
 function ofUnread({ refused: { id, kind }, limit, bytes }: Extract<CutLine, { refused: unknown }>, limits: Limits): Message {
-  const why =
-    limit === "acp_message_bytes_max"
-      ? `A message of ${bytes} bytes is longer than ${limits.acp_message_bytes_max} (limit acp_message_bytes_max), and was not read.`
-      : `A message is nested deeper than ${limits.acp_depth_max} (limit acp_depth_max), and was not read.`;
+  const what = { acp_message_bytes_max: `of ${bytes} bytes is longer than`, acp_depth_max: "is nested deeper than", acp_values_max: "has more values than" };
+  const why = `A message ${what[limit]} ${limits[limit]} (limit ${limit}), and was not read.`;
   if (kind === "notification") return ignored;
   if (kind === "response") return { kind: "failure", id, code: acpErrors.internal_error, message: why, data: { limit, value: limits[limit] }, theirs: false };
   return refused(

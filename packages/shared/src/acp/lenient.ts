@@ -1,9 +1,10 @@
 import { z } from "zod";
+import { limits } from "../limits.ts";
 import { AcpError, acpErrors } from "./acp-error.ts";
 
 /**
  * How we read what others send: what is required must be there; `null` where something may be absent counts as absent; what
- * may be absent and is wrong is left out, and does not cost the message; unknown fields are passed over.
+ * may be absent and is wrong is left out, and does not cost the message, though beyond some in one list its rest goes too; unknown fields are passed over.
  */
 
 const noNull = (raw: unknown): unknown => (raw === null ? undefined : raw);
@@ -48,11 +49,16 @@ export const parts = <T extends z.ZodRawShape>(shape: T) => {
 
 export const meta = maybe(z.record(z.string(), z.unknown()));
 
+/** A right one is read in no time; what is wrong with one takes a while to find out. */
 function rightOnes<T extends z.ZodType>(schema: T, raw: readonly unknown[]): z.output<T>[] {
-  return raw.flatMap((one) => {
+  const right: z.output<T>[] = [];
+  let wrong = 0;
+  for (const one of raw) {
     const read = schema.safeParse(one);
-    return read.success ? [read.data] : [];
-  });
+    if (read.success) right.push(read.data);
+    else if ((wrong += 1) > limits.acp_wrong_max) break;
+  }
+  return right;
 }
 
 export type AcpRead<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: AcpError };

@@ -1,11 +1,11 @@
 import type { Limits } from "../limits.ts";
 import { glimpse, type Glimpse } from "./glimpse.ts";
-import { nestsDeeper } from "./nesting.ts";
+import { shapeBeyond } from "./nesting.ts";
 
 /** A line to be parsed, or what is known of one that will not be. `bytes` is its length. */
 export type CutLine =
   | { readonly text: string; readonly bytes: number }
-  | { readonly refused: Glimpse; readonly limit: "acp_message_bytes_max" | "acp_depth_max"; readonly bytes: number };
+  | { readonly refused: Glimpse; readonly limit: "acp_message_bytes_max" | "acp_depth_max" | "acp_values_max"; readonly bytes: number };
 
 const newline = 0x0a;
 /** Of a line that is not read, so much of its beginning and of its end is looked at: an id and a method fit. */
@@ -54,7 +54,8 @@ export class LineCutter {
     this.#tail = null;
     this.#buffer = new Uint8Array(0);
     if (tail !== null) return this.#take({ refused: this.#glimpse(line, tail), limit: "acp_message_bytes_max", bytes });
-    if (nestsDeeper(line, this.#limits.acp_depth_max)) return this.#take({ refused: this.#glimpse(line, line), limit: "acp_depth_max", bytes });
+    const limit = shapeBeyond(line, this.#limits);
+    if (limit !== null) return this.#take({ refused: this.#glimpse(line, line), limit, bytes });
     const text = this.#decoder.decode(line).trim();
     if (text !== "") this.#take({ text, bytes });
   }

@@ -1,4 +1,4 @@
-import { isSessiondError, type AgentFactsTold, type ContentPart, type Limits, type StopReason } from "@sessiond/shared";
+import { type AgentFactsTold, type ContentPart, type Limits, type StopReason } from "@sessiond/shared";
 import {
   AcpError,
   acpErrors,
@@ -15,7 +15,7 @@ import {
   type IncomingRequest,
   type JsonRpcPeer,
 } from "@sessiond/shared/acp";
-import type { AgentContext, AgentEvent, AgentSays, AgentTurn, Answer, Question } from "../agent.ts";
+import type { AgentContext, AgentEvent, AgentSays, AgentTurn, Answer } from "../agent.ts";
 import { commandsOf, Facts, optionsOf, titleOf, useOf } from "./facts.ts";
 import type { Hide } from "./hidden-secrets.ts";
 import { contentOf, type Takes } from "./parts.ts";
@@ -44,8 +44,6 @@ interface Running {
   readonly said: Said;
   /** Questions that have no answer on its way yet. */
   readonly open: Set<Promise<void>>;
-  /** The newest question of each call. */
-  readonly asked: Map<string, Promise<unknown>>;
 }
 
 type TurnEnd = Extract<AgentEvent, { type: "turn_end" }>;
@@ -80,7 +78,7 @@ export class Conversation {
     turn: AgentTurn,
   ): AsyncGenerator<AgentSays> {
     const said = new Said();
-    const running: Running = { turn, said, events: new TurnEvents(turn.turnId, this.#host.limits), open: new Set(), asked: new Map() };
+    const running: Running = { turn, said, events: new TurnEvents(turn.turnId, this.#host.limits), open: new Set() };
     const drop = (): void => said.drop();
     turn.signal.addEventListener("abort", drop, { once: true });
     if (turn.signal.aborted) drop();
@@ -181,19 +179,10 @@ export class Conversation {
     // First what it is about, so that the question is about something.
     await (shown ?? said.taken());
     if (question === null || turn.signal.aborted) return cancelled;
-    const answer = await unlessAborted(turn.signal, this.#asked(running, question.question));
+    const answer = await unlessAborted(turn.signal, turn.ask(question.question));
     if (answer === null) return cancelled;
     if (answer.cause === undefined && !answer.allowed && !turn.signal.aborted) void put(said, this.#unasked(question.question.toolCallId, answer));
     return outcomeOf(answer, question, turn.signal.aborted);
-  }
-
-  /** One after another for each call: the session takes a second one for the first asked again, and would give it that one's answer. */
-  #asked({ turn, asked }: Running, question: Question): Promise<Answer> {
-    const id = question.toolCallId;
-    const before = asked.get(id) ?? Promise.resolve();
-    const answer = before.then(() => (turn.signal.aborted ? refused("The turn was ended.") : turn.ask(question))).catch(unlessBroken);
-    asked.set(id, answer);
-    return answer;
   }
 
   /** Nobody saw the question: it was too large, or one too many. */
@@ -223,14 +212,6 @@ export class Conversation {
         return null;
     }
   }
-}
-
-const refused = (reason: string): Answer => ({ allowed: false, reason });
-
-/** A session that cannot write asks nobody; anything else is a bug. */
-function unlessBroken(error: unknown): Answer {
-  if (isSessiondError(error)) return refused(error.message);
-  throw error;
 }
 
 /** The last of them is applied after all others. */

@@ -1,7 +1,7 @@
-import type { Limits } from "@sessiond/shared";
+import { nestsAtMost, type Limits } from "@sessiond/shared";
 import type { ReadSessionUpdate } from "@sessiond/shared/acp";
 import type { AgentEvent } from "../agent.ts";
-import { clip, isShallow, pieces } from "../bounded.ts";
+import { clip, pieces } from "../bounded.ts";
 import { wordsOfBlock } from "./call-content.ts";
 import { ToolCalls } from "./tool-calls.ts";
 
@@ -88,7 +88,7 @@ export class TurnEvents {
   }
 
   #raw(update: unknown): AgentEvent[] {
-    if (typeof update !== "object" || update === null || !isShallow(update, this.#limits.tool_input_depth_max)) return [];
+    if (typeof update !== "object" || update === null || !nestsAtMost(this.#limits.tool_input_depth_max, update)) return [];
     return JSON.stringify(update).length > this.#limits.agent_update_chars_max ? [] : [{ type: "agent_update", protocol: "acp", update: { ...update } }];
   }
 }

@@ -1,3 +1,4 @@
+import { setImmediate as nextStep } from "node:timers/promises";
 import { limits, SessiondError, type ContentPart, type ServedSaid, type VerbOutput, type VerbParsed } from "@sessiond/shared";
 import { bindingDigest, type AgentContext, type AgentEvent, type AgentSays, type AgentTurn, type Answer } from "../agent.ts";
 import { ownAnswers } from "../own-answers.ts";
@@ -30,6 +31,8 @@ export class ServedTurn {
   /** The session does not want it any more. */
   #leaving = false;
   #lost = false;
+  /** Of a question; the turn ends with it. */
+  #bug: { readonly error: unknown } | null = null;
   #wake = (): void => undefined;
   readonly #released: Promise<void>;
   #release = (): void => undefined;
@@ -90,6 +93,7 @@ export class ServedTurn {
     try {
       while (!this.#leaving && (this.#lost || !this.#over)) {
         const call = this.#call;
+        if (this.#bug !== null) throw this.#bug.error;
         if (call !== null) {
           yield* this.#apply(call.events);
           if (this.#over && !this.#lost) return;
@@ -170,11 +174,17 @@ export class ServedTurn {
     const own = options === undefined ? null : ownAnswers(options, this.#serving.offer.agent);
     const digest = bindingDigest(tool, input);
     const question = { toolCallId: tool_call_id, tool, input, preview, digest, pattern: null, ...(own && { options: own.options }) };
-    void this.#turn.ask(question).then((answer) => {
-      if (this.#over) return;
-      const chosen = answer.optionId === undefined ? undefined : own === null ? answer.optionId : own.nameOf(answer.optionId);
-      this.#serving.tell({ type: "answer", turn_id: this.turnId, ask_id, ...saidOf(answer), option_id: chosen ?? null });
-    });
+    this.#turn
+      .ask(question)
+      .then((answer) => {
+        if (this.#over) return;
+        const chosen = answer.optionId === undefined ? undefined : own === null ? answer.optionId : own.nameOf(answer.optionId);
+        this.#serving.tell({ type: "answer", turn_id: this.turnId, ask_id, ...saidOf(answer), option_id: chosen ?? null });
+      })
+      .catch((error: unknown) => {
+        this.#bug ??= { error };
+        this.#wake();
+      });
   }
 
   async #steered(): Promise<Taken["steered"]> {
@@ -188,7 +198,7 @@ export class ServedTurn {
     if (this.#leaving || this.#over) return;
     this.#leaving = true;
     // Behind the ends of its questions, which were closed just now: it is told how, and not only that the turn is over.
-    queueMicrotask(() => void (this.#over || this.#serving.tell({ type: "cancel", turn_id: this.turnId })));
+    void nextStep().then(() => this.#over || this.#serving.tell({ type: "cancel", turn_id: this.turnId }));
     // How it ends it may have said already, in what is dropped now.
     if (this.#call?.events.some(({ type }) => type === "turn_end") === true) this.forget();
     this.#answer(nothing);
