@@ -235,6 +235,7 @@ export class FrontSession {
       this.#questions.only(({ approval_id }) => approvals.some((each) => each.approval_id === approval_id));
       if (this.#orphan?.takenIn(event.state, this.#seat.seatId) === true) this.#letGo(this.#orphan);
       for (const approval of approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
+      this.#takeBackHeld();
     }
   }
 
