@@ -139,6 +139,7 @@ test("wrong flags are a usage error with a sentence; --help is the command's own
     [["--observe", "some"], "--observe is one of own, all, none"],
     [["--nonsense"], "'--nonsense'"],
     [["--token-file", "a", "--agent", "b"], "--token-file names its session"],
+    [["--viewer", "--close", "stop"], "--viewer only looks and ends no session"],
   ] as const) {
     const editor = rig.editor(home, { flags });
     rig.outspoken.add(editor);

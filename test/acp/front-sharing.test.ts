@@ -56,7 +56,7 @@ async function killedEditor(graceMs: number) {
   await question(editor);
   const viewer = await (await terminal(home, sessionId)).attach({ as: "viewer" });
   await editor.kill();
-  const next = await rig.met(home, { permit: () => "allow_once" });
+  const next = await rig.met(home, { permit: () => "allow_once", flags: ["--observe", "all"] });
   while (viewer.state.seats.some(({ role, connected }) => role === "driver" && connected)) await viewer.changed();
   await next.must("session/resume", { sessionId, cwd: home.workdir });
   return { home, next, sessionId };
@@ -97,6 +97,57 @@ test("B26 an idle editor that allows everything never answers a question of anot
   expect([...eager.questions(), ...late.questions()]).toEqual([]);
   expect((await info()).approvals).toHaveLength(1);
   expect(existsSync(join(home.workdir, "secret.txt"))).toBe(false);
+});
+
+/** The editor, which is shown everything, has read all that happened, and has had time to ask the daemon for the wheel and the user for an answer. */
+async function unanswered(home: DaemonHome, { sessionId, editor, asked }: { sessionId: string; editor: AcpClient; asked: number }): Promise<void> {
+  const session = await (await home.connect()).openSession(sessionId);
+  const from = editor.came.length;
+  // Nobody drives: fails where the editor has taken the wheel.
+  const mark = await session.attach({ as: "driver" });
+  await mark.addSystemMessage("a mark");
+  await editor.until("the mark", ({ params }) => (params?.["update"]?.content?.text?.includes("a mark") === true ? true : undefined), from);
+  await mark.detach();
+  for (let asks = 0; asks < 5; asks++) await editor.must("session/list");
+  expect(editor.questions()).toHaveLength(asked);
+  expect((await session.info()).approvals).toHaveLength(1);
+}
+
+test("B26 a new thread with --workdir never answers a question of a driver who has left", async () => {
+  const home = rig.home();
+  const session = await (await home.connect({ clientName: "terminal" })).sessionForWorkdir(home.workdir);
+  const seat = await session.attach({ as: "driver" });
+  void seat.prompt("write secret.txt: 1").catch(() => undefined);
+  await approval(seat);
+  await seat.detach();
+  const eager = await rig.met(home, { permit: () => "allow_once", flags: ["--workdir", home.workdir, "--observe", "all"] });
+  expect((await eager.must("session/new", { cwd: home.workdir, mcpServers: [] })).sessionId).toBe(session.id);
+  await unanswered(home, { sessionId: session.id, editor: eager, asked: 0 });
+  expect(existsSync(join(home.workdir, "secret.txt"))).toBe(false);
+});
+
+test("B26 an idle editor that came while a lost driver was waited for does not answer for him, not even when he never comes back", async () => {
+  const { home, next, sessionId } = await killedEditor(6_000);
+  const session = (await home.connect()).session(sessionId);
+  expect((await session.info()).seats.some(({ role }) => role === "driver")).toBe(true);
+  while ((await session.info()).seats.some(({ role }) => role === "driver")) await next.must("session/list");
+  await unanswered(home, { sessionId, editor: next, asked: 0 });
+});
+
+test("B26 an orphaned turn that an editor answers for is somebody else's as soon as he drives, and is not asked again when he has gone", async () => {
+  const home = rig.home();
+  const before = await rig.met(home);
+  const sessionId = await begun(before, home);
+  void before.ask("session/prompt", words(sessionId, "write notes.txt: hello")).catch(() => undefined);
+  await question(before);
+  await before.end();
+  const editor = await rig.met(home, { flags: ["--observe", "all"] });
+  await editor.must("session/resume", { sessionId, cwd: home.workdir });
+  await question(editor);
+  const seat = await (await (await terminal(home, sessionId)).attach({ as: "viewer" })).takeDriver({ how: "force" });
+  await editor.until("the withdrawal", ({ method }) => (method === "$/cancel_request" ? true : undefined));
+  await seat.detach();
+  await unanswered(home, { sessionId, editor, asked: 1 });
 });
 
 test("a question that is settled elsewhere is withdrawn, and the late answer counts for nothing", async () => {

@@ -3,6 +3,7 @@ import { isAcpError, acpErrors, type AcpLoadSessionResponse, type AcpPromptRespo
 import type { Limits } from "@sessiond/shared";
 import { onlyLooks, told, tooMany } from "./errors.ts";
 import type { FrontOptions } from "./options.ts";
+import { Orphan } from "./orphan.ts";
 import { OwnPrompt } from "./own-prompt.ts";
 import { Projection } from "./projection.ts";
 import { Questions } from "./questions.ts";
@@ -20,6 +21,13 @@ export interface FrontSessionParts {
   /** The owner minted the session's token. */
   readonly owner: boolean;
   readonly ended: () => void;
+}
+
+export interface Opening {
+  /** Everything that was said and done so far is told first. */
+  readonly replay: boolean;
+  /** The editor asked for this very session: a turn that it finds there without a driver may be its own of before. */
+  readonly back: boolean;
 }
 
 /**
@@ -40,6 +48,7 @@ export class FrontSession {
   readonly #cancels = new Set<Promise<void>>();
   /** Turns whose updates are shown and whose questions are this connection's: those it started, and one that it found orphaned. */
   readonly #turns = new Set<string>();
+  #orphan: Orphan | null = null;
 
   private constructor(parts: FrontSessionParts, seat: ViewerSeat) {
     const { session, peer, limits, client, owner, ended } = parts;
@@ -63,13 +72,13 @@ export class FrontSession {
     });
   }
 
-  /** @param replay  everything that was said and done so far is told first. @throws SessiondError */
-  static async open(parts: FrontSessionParts, { replay }: { readonly replay: boolean }): Promise<FrontSession> {
+  /** @throws SessiondError */
+  static async open(parts: FrontSessionParts, how: Opening): Promise<FrontSession> {
     const seat = await parts.session.attach({ as: "viewer", label: parts.client.label });
     const front = new FrontSession(parts, seat);
     try {
       const first = await front.#reader.first();
-      if (first?.type === "snapshot") await front.#begin(first.state, replay);
+      if (first?.type === "snapshot") await front.#begin(first.state, how);
       return front;
     } catch (error) {
       await front.leave();
@@ -119,6 +128,7 @@ export class FrontSession {
   }
 
   async #run(driver: DriverSeat, own: OwnPrompt, parts: ContentPart[]): Promise<AcpPromptResponse> {
+    await this.#adopt();
     // An interrupt under way would hold what is sent before it has come.
     if (!own.cancelled) await Promise.all(this.#cancels);
     if (own.cancelled) return { stopReason: "cancelled" };
@@ -174,14 +184,29 @@ export class FrontSession {
     }
   }
 
-  async #begin(state: SessionState, replay: boolean): Promise<void> {
+  async #begin(state: SessionState, { replay, back }: Opening): Promise<void> {
     this.#projection.begin(state.queue);
-    const { turn } = state;
-    // A turn that nobody drives, or whose driver was lost: who comes back to it answers for it.
-    const attended = state.seats.some(({ role, connected }) => role === "driver" && connected);
-    if (turn !== null && !attended && !this.#parts.options.viewer) this.#turns.add(turn.turn_id);
+    if (back && !this.#parts.options.viewer) this.#orphan = Orphan.in(state);
+    if (this.#orphan?.nobodys === true) this.#turns.add(this.#orphan.turnId);
     if (replay && this.#parts.options.observe !== "none") await this.#replay(state.seq);
     for (const approval of state.approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
+  }
+
+  /** The editor drives: a turn whose driver was waited for, and did not come back, keeps its prompts waiting and is its to answer for. */
+  async #adopt(): Promise<void> {
+    if (this.#orphan === null || this.#turns.has(this.#orphan.turnId)) return;
+    // Whether somebody else has driven meanwhile is known when all of that was read.
+    await this.#reader.reached(this.#seat.state.seq);
+    const { turn, approvals } = this.#seat.state;
+    if (this.#orphan === null || turn?.turn_id !== this.#orphan.turnId) return;
+    this.#turns.add(turn.turn_id);
+    for (const approval of approvals) if (approval.turn_id === turn.turn_id) this.#questions.opened(approval);
+  }
+
+  #letGo({ turnId }: Orphan): void {
+    this.#orphan = null;
+    this.#turns.delete(turnId);
+    this.#questions.only(({ turn_id }) => turn_id !== turnId);
   }
 
   /** Pages, as fast as the editor takes them. @throws SessiondError */
@@ -207,14 +232,17 @@ export class FrontSession {
       const { queue, turn, approvals } = event.state;
       this.#projection.begin(queue);
       for (const id of this.#turns) if (id !== turn?.turn_id) this.#turns.delete(id);
-      this.#questions.only(approvals);
+      this.#questions.only(({ approval_id }) => approvals.some((each) => each.approval_id === approval_id));
+      if (this.#orphan?.takenIn(event.state, this.#seat.seatId) === true) this.#letGo(this.#orphan);
       for (const approval of approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
+      this.#takeBackHeld();
     }
   }
 
   #frame(frame: Frame): void {
     const { event } = frame;
     this.#projection.note(event);
+    if (this.#orphan?.takenBy(event, this.#seat.seatId) === true) this.#letGo(this.#orphan);
     switch (event.type) {
       case "turn_started":
         if ([...this.#prompts].some(({ id }) => event.prompt_ids.includes(id))) this.#turns.add(event.turn_id);

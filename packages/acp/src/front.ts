@@ -18,7 +18,7 @@ import {
   type JsonRpcPeer,
 } from "@sessiond/shared/acp";
 import { notOpen, told, tooMany } from "./errors.ts";
-import { FrontSession } from "./front-session.ts";
+import { FrontSession, type Opening } from "./front-session.ts";
 import type { FrontOptions } from "./options.ts";
 import { reach, type Place } from "./place.ts";
 import { partsOf } from "./prompt-parts.ts";
@@ -104,7 +104,7 @@ export class Front {
     // The one session of a directory, or of a token, may be open already.
     const before = this.#open.get(session.id);
     if (before !== undefined) void session.close();
-    const front = await (before?.opening ?? this.#opened(session, false));
+    const front = await (before?.opening ?? this.#opened(session, { replay: false, back: false }));
     if (before === undefined) request.afterResponse(() => front.run());
     return { sessionId: front.id, ...front.settings() };
   }
@@ -119,7 +119,7 @@ export class Front {
       void session.close();
       throw error;
     }
-    const front = await this.#opened(session, replay);
+    const front = await this.#opened(session, { replay, back: true });
     request.afterResponse(() => front.run());
     return front.settings();
   }
@@ -134,12 +134,12 @@ export class Front {
   }
 
   /** @throws AcpError */
-  async #opened(session: Session, replay: boolean): Promise<FrontSession> {
+  async #opened(session: Session, how: Opening): Promise<FrontSession> {
     const { id } = session;
     const opened: Opened = {
       session: null,
       opening: this.#reached(async ({ owner }) => {
-        const front = await FrontSession.open({ ...this.#parts, session, owner, ended: () => this.#forget(id, opened) }, { replay });
+        const front = await FrontSession.open({ ...this.#parts, session, owner, ended: () => this.#forget(id, opened) }, how);
         return (opened.session = front);
       }, id),
     };

@@ -33,6 +33,8 @@ export function readOptions(words: readonly string[]): FrontOptions {
   const { workdir, agent, model, "token-file": tokenFile } = values;
   if (tokenFile !== undefined && (workdir ?? agent ?? model) !== undefined)
     throw new Error("--token-file names its session by itself: give no --workdir, --agent or --model beside it");
+  const close = oneOf("--close", values.close, ["detach", "stop"]);
+  if (values.viewer && close === "stop") throw new Error("--viewer only looks and ends no session: give no --close stop beside it");
   return {
     ...(workdir !== undefined && { workdir }),
     ...(agent !== undefined && { agent }),
@@ -40,7 +42,7 @@ export function readOptions(words: readonly string[]): FrontOptions {
     ...(tokenFile !== undefined && { tokenFile }),
     observe: oneOf("--observe", values.observe, ["own", "all", "none"]),
     viewer: values.viewer,
-    close: oneOf("--close", values.close, ["detach", "stop"]),
+    close,
   };
 }
 

@@ -51,9 +51,9 @@ export class Questions {
     this.reconsider();
   }
 
-  /** Of those that are open here, others have been settled. */
-  only(approvals: readonly Approval[]): void {
-    for (const id of this.#open.keys()) if (approvals.every(({ approval_id }) => approval_id !== id)) this.closed(id);
+  /** Of those that are open here, others have been settled, or are no longer this connection's business. */
+  only(kept: (approval: Approval) => boolean): void {
+    for (const { approval } of [...this.#open.values()]) if (!kept(approval)) this.closed(approval.approval_id);
   }
 
   /** Also whenever the wheel may have changed hands. */
