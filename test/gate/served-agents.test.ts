@@ -123,6 +123,29 @@ test("B21 a call that is made again counts once, also at its turn's end; one out
   expect(await refusal(server.say(turnId, [text("three"), done], { number: 3 }))).toMatchObject({ code: "not_found" });
 });
 
+test("B25 B26 a question has the tool and the input of its call as that stands; one that shows another is not asked, and the turn ends with that", async () => {
+  await open();
+  const server = await serve("mine");
+  const seat = await house.driver("mine");
+  const changed: ServedSaid = { type: "tool_call_changed", tool_call_id: "c", input: { command: "rm -r /" } };
+  const wrong: ServedSaid[][] = [
+    [call, { ...ask, tool: "read" }],
+    [call, { ...ask, input: { harmless: true } }],
+    [call, changed, ask],
+  ];
+  for (const events of wrong) {
+    const from = server.items.length;
+    await seat.sendPrompt("go");
+    await server.say((await server.next("turn", from)).turn_id, events);
+    await until(seat, () => seat.state.turn === null);
+    expect(seat.state.last_turn).toMatchObject({
+      stop_reason: "failed",
+      error: { code: "conflict", message: expect.stringContaining("another tool or input") },
+    });
+  }
+  expect(journalOf(seat)).not.toContain("approval_requested");
+});
+
 test("B7 what one call may hold is bounded, and what does not fit is refused whole, with the turn as it was", async () => {
   await open();
   const server = await serve("mine");

@@ -24,8 +24,8 @@ export class ServedTurn {
   #call: (SaidCall & { readonly answer: (taken: Taken) => void }) | null = null;
   /** The newest call that was taken on; a repeat of it gets the same answer. */
   #last: { readonly number: number; readonly answer: Promise<Taken> } | null = null;
-  /** Tool calls that have not ended. */
-  readonly #open = new Set<string>();
+  /** Tool calls that have not ended, with what binds an answer to each as it stands. */
+  readonly #open = new Map<string, { readonly tool: string; readonly digest: string }>();
   /** The program has said how it ended, or never will. */
   #over = false;
   /** The session does not want it any more. */
@@ -163,16 +163,23 @@ export class ServedTurn {
       if (this.#open.has(event.tool_call_id)) throw new SessiondError("conflict", { reason: "the agent has an open tool call of that id" });
       if (this.#open.size >= limits.calls_open_max)
         throw new SessiondError("limit_reached", { limit: "calls_open_max", value: limits.calls_open_max, unit: "open tool calls" });
-      this.#open.add(event.tool_call_id);
+      this.#open.set(event.tool_call_id, { tool: event.tool, digest: bindingDigest(event.tool, event.input) });
+    }
+    if (event.type === "tool_call_changed" && event.input !== undefined) {
+      const call = this.#open.get(event.tool_call_id);
+      if (call !== undefined) this.#open.set(event.tool_call_id, { ...call, digest: bindingDigest(call.tool, event.input) });
     }
     if (event.type === "tool_call_update" && event.status !== "in_progress") this.#open.delete(event.tool_call_id);
   }
 
   /** The program goes on meanwhile, and may ask more. */
   #ask({ ask_id, tool_call_id, tool, input, preview, options }: Ask): void {
-    if (!this.#open.has(tool_call_id)) throw new SessiondError("conflict", { reason: "the agent asks about a tool call that it has not open" });
-    const own = options === undefined ? null : ownAnswers(options, this.#serving.offer.agent);
+    const call = this.#open.get(tool_call_id);
+    if (call === undefined) throw new SessiondError("conflict", { reason: "the agent asks about a tool call that it has not open" });
     const digest = bindingDigest(tool, input);
+    // Whoever answers judges by what the session shows of the call.
+    if (call.digest !== digest) throw new SessiondError("conflict", { reason: "the agent asks about another tool or input than its call has" });
+    const own = options === undefined ? null : ownAnswers(options, this.#serving.offer.agent);
     const question = { toolCallId: tool_call_id, tool, input, preview, digest, pattern: null, ...(own && { options: own.options }) };
     this.#turn
       .ask(question)
