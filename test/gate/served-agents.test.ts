@@ -123,6 +123,22 @@ test("B21 a call that is made again counts once, also at its turn's end; one out
   expect(await refusal(server.say(turnId, [text("three"), done], { number: 3 }))).toMatchObject({ code: "not_found" });
 });
 
+test("B21 other events under the last number are no repeat: they are refused with the next number; a turn's end is taken behind a call that is under way", async () => {
+  await open();
+  const server = await serve("mine");
+  const { seat, turnId } = await begun(server, "mine");
+  await server.say(turnId, [text("one ")], { number: 1 });
+  for (const over of [{ events: [done] }, { take_steering: true as const }])
+    expect(await refusal(server.say(turnId, [text("one ")], { number: 1, ...over }))).toMatchObject({ code: "conflict", detail: { next_number: 2 } });
+  const begins: ServedSaid = { type: "tool_call_update", tool_call_id: "c", status: "in_progress" };
+  const underWay = server.say(turnId, [text("two"), call, begins], { number: 2 });
+  const ends = [server.say(turnId, [done], { number: 3 }), server.say(turnId, [done], { number: 3 })];
+  expect(await Promise.all([underWay, ...ends])).toEqual([{ steered: [] }, { steered: [] }, { steered: [] }]);
+  await until(seat, () => seat.state.turn === null);
+  expect(seat.state.last_turn).toMatchObject({ stop_reason: "end_turn" });
+  expect(seat.state.messages.find(({ type }) => type === "agent")?.text).toBe("one two");
+});
+
 test("B25 B26 a question has the tool and the input of its call as that stands; one that shows another is not asked, and the turn ends with that", async () => {
   await open();
   const server = await serve("mine");

@@ -1,4 +1,5 @@
 import { setImmediate as nextStep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { limits, SessiondError, type ContentPart, type ServedSaid, type VerbOutput, type VerbParsed } from "@sessiond/shared";
 import { bindingDigest, type AgentContext, type AgentEvent, type AgentSays, type AgentTurn, type Answer } from "../agent.ts";
 import { ownAnswers } from "../own-answers.ts";
@@ -23,7 +24,7 @@ export class ServedTurn {
   /** What is being applied. */
   #call: (SaidCall & { readonly answer: (taken: Taken) => void }) | null = null;
   /** The newest call that was taken on; a repeat of it gets the same answer. */
-  #last: { readonly number: number; readonly answer: Promise<Taken> } | null = null;
+  #last: { readonly call: SaidCall; readonly answer: Promise<Taken> } | null = null;
   /** Tool calls that have not ended, with what binds an answer to each as it stands. */
   readonly #open = new Map<string, { readonly tool: string; readonly digest: string }>();
   /** The program has said how it ended, or never will. */
@@ -48,17 +49,21 @@ export class ServedTurn {
     return this.#turn.turnId;
   }
 
-  /** @throws SessiondError conflict  when it is neither the next call nor the one before again */
-  take(call: SaidCall): Promise<Taken> {
-    if (this.#last?.number === call.number) return this.#last.answer;
-    const next = (this.#last?.number ?? 0) + 1;
-    if (call.number !== next) throw new SessiondError("conflict", { reason: `the next call of this turn has the number ${next}` });
+  /** @throws SessiondError conflict  with `next_number`, when it is neither the next call nor the one before again */
+  async take(call: SaidCall): Promise<Taken> {
+    const last = this.#last;
+    if (last !== null && isDeepStrictEqual(last.call, call)) return last.answer;
+    const next = (last?.call.number ?? 0) + 1;
+    if (call.number !== next)
+      throw new SessiondError("conflict", { reason: `the next call of this turn has the number ${next}, or is the last one again`, next_number: next });
+    // How it ended may be known to who has given up the call before: that one is still taken first.
+    if (this.#call !== null && call.events[0]?.type === "turn_end") return this.#last?.answer.then(() => (this.#over ? nothing : this.take(call))) ?? nothing;
     if (this.#call !== null) throw new SessiondError("conflict", { reason: "the turn's call before it has not been answered" });
     const answer = new Promise<Taken>((resolve) => {
       if (this.#leaving) resolve(nothing);
       else this.#call = { ...call, answer: resolve };
     });
-    this.#last = { number: call.number, answer };
+    this.#last = { call, answer };
     if (this.#leaving && call.events.some(({ type }) => type === "turn_end")) this.forget();
     this.#wake();
     return answer;
