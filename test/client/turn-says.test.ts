@@ -107,3 +107,26 @@ test("a refusal is whoever speaks next's, and the turn can still be ended, under
   await calls.settle(new SessiondError("not_found", { what: "turn" }));
   await again;
 });
+
+test("B21 the end of a turn whose last call was given up goes under the next number, where that call was taken all the same", async () => {
+  const { calls, says } = begin();
+  await says.say(text("a"));
+  await calls.settle();
+  await says.say(text("b"));
+  await calls.settle(new SessiondError("timeout"));
+  const ended = says.end({ type: "turn_end", stop_reason: "failed" });
+  await calls.settle(new SessiondError("conflict", { reason: "the next call of this turn has the number 3", next_number: 3 }));
+  await calls.settle();
+  await ended;
+  expect(calls.made.map((said) => [said.number, words(said)])).toEqual([
+    [1, ["a"]],
+    [2, ["b"]],
+    [2, ["turn_end"]],
+    [3, ["turn_end"]],
+  ]);
+  // Not so for a number that was never near.
+  const again = says.end({ type: "turn_end", stop_reason: "failed" });
+  await calls.settle(new SessiondError("conflict", { reason: "the next call of this turn has the number 9", next_number: 9 }));
+  await again;
+  expect(calls.made).toHaveLength(5);
+});

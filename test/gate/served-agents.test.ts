@@ -123,6 +123,45 @@ test("B21 a call that is made again counts once, also at its turn's end; one out
   expect(await refusal(server.say(turnId, [text("three"), done], { number: 3 }))).toMatchObject({ code: "not_found" });
 });
 
+test("B21 other events under the last number are no repeat: they are refused with the next number; a turn's end is taken behind a call that is under way", async () => {
+  await open();
+  const server = await serve("mine");
+  const { seat, turnId } = await begun(server, "mine");
+  await server.say(turnId, [text("one ")], { number: 1 });
+  for (const over of [{ events: [done] }, { take_steering: true as const }])
+    expect(await refusal(server.say(turnId, [text("one ")], { number: 1, ...over }))).toMatchObject({ code: "conflict", detail: { next_number: 2 } });
+  const begins: ServedSaid = { type: "tool_call_update", tool_call_id: "c", status: "in_progress" };
+  const underWay = server.say(turnId, [text("two"), call, begins], { number: 2 });
+  const ends = [server.say(turnId, [done], { number: 3 }), server.say(turnId, [done], { number: 3 })];
+  expect(await Promise.all([underWay, ...ends])).toEqual([{ steered: [] }, { steered: [] }, { steered: [] }]);
+  await until(seat, () => seat.state.turn === null);
+  expect(seat.state.last_turn).toMatchObject({ stop_reason: "end_turn" });
+  expect(seat.state.messages.find(({ type }) => type === "agent")?.text).toBe("one two");
+});
+
+test("B25 B26 a question has the tool and the input of its call as that stands; one that shows another is not asked, and the turn ends with that", async () => {
+  await open();
+  const server = await serve("mine");
+  const seat = await house.driver("mine");
+  const changed: ServedSaid = { type: "tool_call_changed", tool_call_id: "c", input: { command: "rm -r /" } };
+  const wrong: ServedSaid[][] = [
+    [call, { ...ask, tool: "read" }],
+    [call, { ...ask, input: { harmless: true } }],
+    [call, changed, ask],
+  ];
+  for (const events of wrong) {
+    const from = server.items.length;
+    await seat.sendPrompt("go");
+    await server.say((await server.next("turn", from)).turn_id, events);
+    await until(seat, () => seat.state.turn === null);
+    expect(seat.state.last_turn).toMatchObject({
+      stop_reason: "failed",
+      error: { code: "conflict", message: expect.stringContaining("another tool or input") },
+    });
+  }
+  expect(journalOf(seat)).not.toContain("approval_requested");
+});
+
 test("B7 what one call may hold is bounded, and what does not fit is refused whole, with the turn as it was", async () => {
   await open();
   const server = await serve("mine");

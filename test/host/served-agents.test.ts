@@ -138,6 +138,23 @@ test("B26 two questions about one call are asked one after the other, and each g
   expect(house.daemon.bugs).toEqual([]);
 });
 
+test("B25 B26 a question about a call whose input was changed shows the one that it has now", async () => {
+  await open();
+  await house.serve("mine", async function* (turn) {
+    yield toolCall("c", {}, "shell");
+    yield { type: "tool_call_changed", tool_call_id: "c", input: { command: "rm -r build" } };
+    yield { type: "tool_call_changed", tool_call_id: "c", title: "clean" };
+    await turn.ask({ toolCallId: "c" });
+    yield update("c", "completed");
+  });
+  const seat = await house.driver("mine");
+  const turn = seat.prompt("go");
+  const approval = await question(seat);
+  expect(approval).toMatchObject({ input: { command: "rm -r build" }, preview: expect.stringContaining("rm -r build") });
+  await seat.approve(approval, { optionId: "allow_once" });
+  expect(await turn).toMatchObject({ stopReason: "end_turn" });
+});
+
 test("B27 an interrupt closes its question, aborts its signal, and waits until it has let go; then the next prompt runs", async () => {
   await open();
   const seen: unknown[] = [];

@@ -1,9 +1,10 @@
-import { isSessiondError, limits, SessiondError, type Auth, type ContentPart, type ServedSaid, type VerbInput } from "@sessiond/shared";
+import { isSessiondError, limits, SessiondError, type Auth, type ContentPart, type ServedSaid, type VerbInput, type VerbOutput } from "@sessiond/shared";
 import type { Connection } from "./connection.ts";
 
 /**
  * What a served agent says in one turn, as calls of `agent_event`: in order, one at a time, and what comes while one is
- * under way goes together in the next. A call that was lost is made again under its number, and counts once.
+ * under way goes together in the next. A call that was lost is made again under its number, and counts once; of one that
+ * was given up nobody knows whether it counted, until the next one is made.
  */
 export interface SaysParts {
   readonly calls: Connection;
@@ -70,15 +71,19 @@ export class TurnSays {
   }
 
   async #send(): Promise<void> {
-    const { calls, auth, servingId: serving_id, turnId: turn_id, lost } = this.#parts;
+    const { servingId: serving_id, turnId: turn_id } = this.#parts;
     // What is said in the same step goes together.
     await Promise.resolve();
     while (this.#waiting.length > 0 && this.#failure === null) {
       const { events, steered } = this.#nextCall();
       const said: VerbInput<"agent_event"> = { serving_id, turn_id, number: this.#number + 1, events, ...(steered && { take_steering: true }) };
       try {
-        // It takes as long as the session's disk does.
-        const taken = await calls.call("agent_event", said, auth, { signal: lost, timeoutMs: limits.repeat_ms_max });
+        const taken = await this.#call(said).catch((error: unknown) => {
+          // The one before it was given up, and had been taken all the same.
+          if (!isSessiondError(error, "conflict") || error.detail["next_number"] !== said.number + 1) throw error;
+          this.#number += 1;
+          return this.#call({ ...said, number: said.number + 1 });
+        });
         this.#number += 1;
         steered?.(taken.steered);
       } catch (error) {
@@ -86,6 +91,12 @@ export class TurnSays {
         this.#failure = isSessiondError(error) ? error : new SessiondError("internal", {}, { cause: error });
       }
     }
+  }
+
+  #call(said: VerbInput<"agent_event">): Promise<VerbOutput<"agent_event">> {
+    const { calls, auth, lost } = this.#parts;
+    // It takes as long as the session's disk does.
+    return calls.call("agent_event", said, auth, { signal: lost, timeoutMs: limits.repeat_ms_max });
   }
 
   #nextCall(): { events: ServedSaid[]; steered?: (prompts: ContentPart[][]) => void } {

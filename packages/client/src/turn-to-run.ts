@@ -179,6 +179,10 @@ export class RunningTurn implements TurnToRun {
     if (this.#writing) this.#messages += 1;
     this.#writing = false;
     if (event.type === "tool_call") this.#calls.set(event.tool_call_id, { tool: event.tool, input: event.input });
+    if (event.type === "tool_call_changed" && event.input !== undefined) {
+      const call = this.#calls.get(event.tool_call_id);
+      if (call !== undefined) this.#calls.set(event.tool_call_id, { ...call, input: event.input });
+    }
     if (event.type === "tool_call_update" && event.status !== "in_progress") this.#calls.delete(event.tool_call_id);
     return event;
   }

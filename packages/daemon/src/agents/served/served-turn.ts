@@ -1,4 +1,5 @@
 import { setImmediate as nextStep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { limits, SessiondError, type ContentPart, type ServedSaid, type VerbOutput, type VerbParsed } from "@sessiond/shared";
 import { bindingDigest, type AgentContext, type AgentEvent, type AgentSays, type AgentTurn, type Answer } from "../agent.ts";
 import { ownAnswers } from "../own-answers.ts";
@@ -23,9 +24,9 @@ export class ServedTurn {
   /** What is being applied. */
   #call: (SaidCall & { readonly answer: (taken: Taken) => void }) | null = null;
   /** The newest call that was taken on; a repeat of it gets the same answer. */
-  #last: { readonly number: number; readonly answer: Promise<Taken> } | null = null;
-  /** Tool calls that have not ended. */
-  readonly #open = new Set<string>();
+  #last: { readonly call: SaidCall; readonly answer: Promise<Taken> } | null = null;
+  /** Tool calls that have not ended, with what binds an answer to each as it stands. */
+  readonly #open = new Map<string, { readonly tool: string; readonly digest: string }>();
   /** The program has said how it ended, or never will. */
   #over = false;
   /** The session does not want it any more. */
@@ -48,17 +49,21 @@ export class ServedTurn {
     return this.#turn.turnId;
   }
 
-  /** @throws SessiondError conflict  when it is neither the next call nor the one before again */
-  take(call: SaidCall): Promise<Taken> {
-    if (this.#last?.number === call.number) return this.#last.answer;
-    const next = (this.#last?.number ?? 0) + 1;
-    if (call.number !== next) throw new SessiondError("conflict", { reason: `the next call of this turn has the number ${next}` });
+  /** @throws SessiondError conflict  with `next_number`, when it is neither the next call nor the one before again */
+  async take(call: SaidCall): Promise<Taken> {
+    const last = this.#last;
+    if (last !== null && isDeepStrictEqual(last.call, call)) return last.answer;
+    const next = (last?.call.number ?? 0) + 1;
+    if (call.number !== next)
+      throw new SessiondError("conflict", { reason: `the next call of this turn has the number ${next}, or is the last one again`, next_number: next });
+    // How it ended may be known to who has given up the call before: that one is still taken first.
+    if (this.#call !== null && call.events[0]?.type === "turn_end") return this.#last?.answer.then(() => (this.#over ? nothing : this.take(call))) ?? nothing;
     if (this.#call !== null) throw new SessiondError("conflict", { reason: "the turn's call before it has not been answered" });
     const answer = new Promise<Taken>((resolve) => {
       if (this.#leaving) resolve(nothing);
       else this.#call = { ...call, answer: resolve };
     });
-    this.#last = { number: call.number, answer };
+    this.#last = { call, answer };
     if (this.#leaving && call.events.some(({ type }) => type === "turn_end")) this.forget();
     this.#wake();
     return answer;
@@ -163,16 +168,23 @@ export class ServedTurn {
       if (this.#open.has(event.tool_call_id)) throw new SessiondError("conflict", { reason: "the agent has an open tool call of that id" });
       if (this.#open.size >= limits.calls_open_max)
         throw new SessiondError("limit_reached", { limit: "calls_open_max", value: limits.calls_open_max, unit: "open tool calls" });
-      this.#open.add(event.tool_call_id);
+      this.#open.set(event.tool_call_id, { tool: event.tool, digest: bindingDigest(event.tool, event.input) });
+    }
+    if (event.type === "tool_call_changed" && event.input !== undefined) {
+      const call = this.#open.get(event.tool_call_id);
+      if (call !== undefined) this.#open.set(event.tool_call_id, { ...call, digest: bindingDigest(call.tool, event.input) });
     }
     if (event.type === "tool_call_update" && event.status !== "in_progress") this.#open.delete(event.tool_call_id);
   }
 
   /** The program goes on meanwhile, and may ask more. */
   #ask({ ask_id, tool_call_id, tool, input, preview, options }: Ask): void {
-    if (!this.#open.has(tool_call_id)) throw new SessiondError("conflict", { reason: "the agent asks about a tool call that it has not open" });
-    const own = options === undefined ? null : ownAnswers(options, this.#serving.offer.agent);
+    const call = this.#open.get(tool_call_id);
+    if (call === undefined) throw new SessiondError("conflict", { reason: "the agent asks about a tool call that it has not open" });
     const digest = bindingDigest(tool, input);
+    // Whoever answers judges by what the session shows of the call.
+    if (call.digest !== digest) throw new SessiondError("conflict", { reason: "the agent asks about another tool or input than its call has" });
+    const own = options === undefined ? null : ownAnswers(options, this.#serving.offer.agent);
     const question = { toolCallId: tool_call_id, tool, input, preview, digest, pattern: null, ...(own && { options: own.options }) };
     this.#turn
       .ask(question)
