@@ -42,9 +42,13 @@ test("B25 a question too large to be shown whole is refused, and never asked in 
   await seat.prompt("hello");
   const turn = await rig.kind.turn();
   await turn.call("big");
-  expect(await turn.ask("big", {}, "\u007f".repeat(limits.preview_chars_max / 4))).toMatchObject({ allowed: false });
+  const tooLarge = { allowed: false, reason: "The question is too large to be shown whole, so nothing was run. Make a smaller change." };
+  expect(await turn.ask("big", {}, "\u007f".repeat(limits.preview_chars_max / 4))).toEqual(tooLarge);
   // Also when its preview is small: the line that carries its input would be too long.
-  expect(await turn.ask("big", { text: "x".repeat(limits.journal_line_bytes_max) }, "small")).toMatchObject({ allowed: false });
+  expect(await turn.ask("big", { text: "x".repeat(limits.journal_line_bytes_max) }, "small")).toMatchObject({
+    allowed: false,
+    reason: expect.stringMatching(/too (large|much)/) as string,
+  });
   expect((await rig.info()).approvals).toEqual([]);
   turn.end();
   expect((await seat.event("turn_ended")).stop_reason).toBe("end_turn");
