@@ -1,9 +1,7 @@
-import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
-import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { expect } from "vitest";
 import { removeRoot, startTestDaemon, testEnv, testRoot, type TestDaemon } from "../../packages/daemon/src/testing.ts";
-import { AcpClient, type Came, type ClientOptions } from "./acp-client.ts";
+import { AcpClient, type ClientOptions } from "./acp-client.ts";
+import { wrongWith } from "./acp-schema.ts";
 import { DaemonHome } from "./daemon-home.ts";
 import { ScriptedKind, type ScriptOptions } from "./scripted-agent.ts";
 
@@ -57,35 +55,7 @@ export class FrontRig {
     for (const client of clients) {
       if (!this.outspoken.has(client)) expect(client.stderr).toBe("");
       expect(client.noise).toEqual([]);
-      for (const came of client.came) expect(wrongWith(client, came), JSON.stringify(came)).toBeNull();
+      for (const came of client.came) expect(wrongWith(came, "agent", (id) => client.asked.get(id as number))).toBeNull();
     }
   }
-}
-
-interface Definition {
-  readonly "x-method"?: string;
-  readonly "x-side"?: string;
-}
-const schema = JSON.parse(readFileSync(resolve(import.meta.dirname, "../../node_modules/@agentclientprotocol/sdk/schema/v1/schema.json"), "utf8")) as {
-  readonly $defs: Record<string, Definition>;
-};
-const ajv = new Ajv2020({ strict: false, validateFormats: false, discriminator: false });
-ajv.addSchema(schema, "acp");
-
-const validators = new Map<string, ValidateFunction>();
-function validator(method: string, ending: "Request" | "Response" | "Notification"): ValidateFunction | undefined {
-  const name = Object.entries(schema.$defs).find(([key, its]) => its["x-method"] === method && key.endsWith(ending))?.[0];
-  if (name === undefined) return undefined;
-  const known = validators.get(name) ?? ajv.compile({ $ref: `acp#/$defs/${name}` });
-  validators.set(name, known);
-  return known;
-}
-
-function wrongWith(client: AcpClient, { id, method, params, result, error }: Came): string | null {
-  if (error !== undefined) return Number.isInteger(error.code) && error.message !== "" ? null : "an error without code or words";
-  const asked = method ?? (typeof id === "number" ? client.asked.get(id) : undefined);
-  if (asked === undefined) return "an answer to nothing";
-  const check = validator(asked, method === undefined ? "Response" : id === undefined ? "Notification" : "Request");
-  if (check === undefined) return `no schema of ${asked}`;
-  return check(method === undefined ? result : params) ? null : ajv.errorsText(check.errors);
 }

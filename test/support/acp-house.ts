@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import type { EventOf, VerbInput } from "@sessiond/shared";
 import { installIdOf } from "../../packages/daemon/src/ids.ts";
 import { testRoot } from "../../packages/daemon/src/testing.ts";
-import { wrongWith, type Told } from "./acp-told.ts";
+import { wrongWith } from "./acp-schema.ts";
 import { House } from "./built-in-session.ts";
 import type { TestOptions } from "../../packages/daemon/src/testing.ts";
 import { processesWith } from "./processes.ts";
@@ -57,6 +57,18 @@ function tomlOf({ env = {}, ...agent }: { readonly env?: object }): string {
   return ["[[agents]]", ...lines(agent), "[agents.env]", ...lines(env), ""].join("\n");
 }
 
+/** A message to the agent, as it stood on the wire. */
+interface Heard {
+  readonly id?: unknown;
+  readonly method?: string;
+  readonly params?: Record<string, unknown>;
+  readonly result?: unknown;
+  readonly error?: unknown;
+}
+
+/** All that the scripted agent asks of its client and gets an answer to. */
+const onlyAsked = "session/request_permission";
+
 export class AcpHouse {
   readonly root: string;
   readonly house: House;
@@ -79,7 +91,7 @@ export class AcpHouse {
   }
 
   /** All that the agent was told, by every start of it. */
-  heard(): (Told & { readonly params?: Record<string, unknown> })[] {
+  heard(): Heard[] {
     const path = join(this.root, "heard");
     const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n") : [];
     return lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as never);
@@ -121,7 +133,7 @@ export class AcpStreet {
     const bugs = houses.flatMap(({ house }) => house.daemon.bugs);
     await Promise.all(houses.map(({ house }) => house.daemon.stop(0)));
     const left = houses.flatMap((house) => house.processes());
-    const wrong = houses.flatMap((house) => house.heard().flatMap((told) => wrongWith(told) ?? []));
+    const wrong = houses.flatMap((house) => house.heard().flatMap((told) => wrongWith(told, "client", () => onlyAsked) ?? []));
     await Promise.all(houses.map((house) => house.close()));
     return [...bugs, ...wrong, ...left];
   }

@@ -49,6 +49,29 @@ export function validates(kind: AcpMessageKind, method: string, side: AcpSide, m
   return holds(name, kind === "response" ? said["result"] : (said["params"] ?? {}), wrong);
 }
 
+/**
+ * A message by what it says of itself.
+ *
+ * @param asked  the method that an answer is to, by its id
+ * @returns null when it is as the protocol has it; else what is wrong
+ */
+export function wrongWith(
+  message: { readonly id?: unknown; readonly method?: unknown },
+  side: AcpSide,
+  asked: (id: unknown) => string | undefined,
+): string | null {
+  const { id, method } = message;
+  const kind = method === undefined ? "response" : id === undefined ? "notification" : "request";
+  const about = kind === "response" ? asked(id) : String(method);
+  if (about === undefined) return `an answer to nothing: ${JSON.stringify(message).slice(0, 2_000)}`;
+  try {
+    validates(kind, about, side, message);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 /** Names of the methods that a side handles, in the stable protocol. */
 export const stableMethods = (handler: AcpSide, kind: "request" | "notification"): string[] =>
   Object.entries(schema.$defs).flatMap(([name, { "x-method": method, "x-side": side }]) =>
