@@ -130,7 +130,7 @@ test("tool calls come with diffs, places and what they put out; a changed call k
   await turn.yield({ type: "tool_call_chunk", tool_call_id: "c1", content: { type: "text", text: "half" } });
   const running = await editor.until("output", ({ params }) => (params?.["update"]?.content?.length === 2 ? params["update"] : undefined));
   const diff = { type: "diff", path: join(workdir, "a.ts"), oldText: "1", newText: "2" };
-  expect(running).toMatchObject({ toolCallId, content: [diff, { content: { text: "half" } }] });
+  expect(running).toMatchObject({ toolCallId, content: [diff, { content: { text: "```\nhalf\n```" } }] });
   await turn.yield({
     type: "tool_call_changed",
     tool_call_id: "c1",
@@ -154,9 +154,9 @@ test("tool calls come with diffs, places and what they put out; a changed call k
   expect(updates.at(-2)).toMatchObject({
     title: "Edit two",
     locations: [{ path: "/b.ts" }],
-    content: [{ path: "/b.ts", oldText: null }, { content: { text: "half" } }],
+    content: [{ path: "/b.ts", oldText: null }, { content: { text: "```\nhalf\n```" } }],
   });
-  expect(updates.at(-1)).toMatchObject({ status: "completed", content: [{ type: "diff", path: "/b.ts" }, { content: { text: "done" } }] });
+  expect(updates.at(-1)).toMatchObject({ status: "completed", content: [{ type: "diff", path: "/b.ts" }, { content: { text: "```\ndone\n```" } }] });
   expect(editor.updates().find(({ sessionUpdate }) => sessionUpdate === "plan")).toMatchObject({
     entries: [{ content: "test", priority: "high", status: "pending" }],
   });
@@ -174,9 +174,9 @@ test("B7 output of a running tool is told by its end, and not once for each piec
     ),
   );
   const last = await editor.until("the last line", ({ params }) =>
-    params?.["update"]?.content?.[0]?.content.text.endsWith(`line ${count - 1} of output\n`) ? params["update"] : undefined,
+    params?.["update"]?.content?.[0]?.content.text.includes(`line ${count - 1} of output\n`) ? params["update"] : undefined,
   );
-  expect(last.content[0].content.text.length).toBeLessThanOrEqual(limits.acp_running_output_chars_max);
+  expect(last.content[0].content.text.length).toBeLessThanOrEqual(limits.acp_running_output_chars_max + "```\n```".length);
   turn.end();
   await answer;
   expect(editor.updates().filter(({ sessionUpdate }) => sessionUpdate === "tool_call_update").length).toBeLessThan(count / 4);
@@ -201,7 +201,7 @@ test("B26 of an agent's own answers at most one of each of ACP's kinds is offere
     ["reject_once", "reject_once"],
     ["reject_always", "reject_always"],
   ]);
-  expect(first.params?.["toolCall"].content).toEqual([{ type: "content", content: { type: "text", text: "What it does" } }]);
+  expect(first.params?.["toolCall"].content).toEqual([{ type: "content", content: { type: "text", text: "```\nWhat it does\n```" } }]);
   editor.answer(first, "allow_always");
   expect(await asked).toMatchObject({ allowed: true, optionId: "allow_always" });
 
@@ -217,6 +217,29 @@ test("B26 of an agent's own answers at most one of each of ACP's kinds is offere
   expect(await again).toMatchObject({ allowed: false });
   turn.end("cancelled");
   expect(await answer).toEqual({ stopReason: "cancelled" });
+});
+
+test("B25 what is asked, and what a tool put out, is code to an editor that shows text as Markdown, whatever stands in it", async () => {
+  const { kind, editor, sessionId } = await scene({ permit: () => "allow_once" });
+  const answer = editor.must("session/prompt", words(sessionId, "go"));
+  const turn = await kind.turn();
+  const hides = "$ ls\n```\n<!-- \n````\n$ rm -rf * -->";
+  await turn.call("c1");
+  await turn.ask("c1", {}, hides);
+  const shown = "`````\n" + hides + "\n`````";
+  expect((await question(editor)).params?.["toolCall"].content[0].content.text).toBe(shown);
+  await turn.update("c1", "completed", hides);
+
+  // What an agent has set as code by itself is as it was; what it wrote for people is not code.
+  const own = "```sh\nls\n```";
+  await turn.call("c2");
+  await turn.update("c2", "completed", own);
+  await turn.yield({ type: "tool_call", tool_call_id: "c3", message_id: "m1", tool: "task", kind: "think", title: "Task", input: {} });
+  await turn.update("c3", "completed", "It is **done**.");
+  turn.end();
+  expect(await answer).toEqual({ stopReason: "end_turn" });
+  const results = editor.updates().flatMap(({ status, content }) => (status === "completed" ? [content[0].content.text] : []));
+  expect(results).toEqual([shown, own, "It is **done**."]);
 });
 
 test("a question that no editor can answer rightly is left to terminals, and the editor is told so", async () => {

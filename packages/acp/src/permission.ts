@@ -1,6 +1,7 @@
 import type { Approval, ApprovalOption, SessionState } from "@sessiond/client";
 import type { AcpPermissionOption, AcpToolCallUpdate } from "@sessiond/shared/acp";
 import { callIdOf, type ToolCalls } from "./tool-calls.ts";
+import { verbatim } from "./verbatim.ts";
 
 /** Answers that every driver may give; others only one whose token the owner minted (the gate of `approve`). */
 const everybodys: ReadonlySet<string> = new Set(["allow_once", "allow_turn", "allow_session", "reject_once"]);
@@ -38,7 +39,7 @@ export function askedCall({ turn_id, tool_call_id, tool, input, preview }: Appro
     name: tool,
     status: "pending",
     rawInput: input,
-    content: diffs.length > 0 ? diffs : [{ type: "content", content: { type: "text", text: preview } }],
+    content: diffs.length > 0 ? diffs : [{ type: "content", content: { type: "text", text: verbatim(preview) } }],
     ...(open && { kind: open.kind, ...calls.locations(open.locations) }),
   };
 }

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
-import type { Diff, Location, SessionEvent, SessionState } from "@sessiond/client";
+import type { Diff, Location, SessionEvent, SessionState, ToolKind } from "@sessiond/client";
 import type { AcpToolCallUpdate, AcpToolContent, AcpUpdate } from "@sessiond/shared/acp";
+import { outputOf } from "./verbatim.ts";
 
 type EventOf<T extends SessionEvent["type"]> = Extract<SessionEvent, { type: T }>;
 type CallEvent = EventOf<"tool_call" | "tool_call_chunk" | "tool_call_update" | "tool_call_changed">;
@@ -8,6 +9,7 @@ type CallEvent = EventOf<"tool_call" | "tool_call_chunk" | "tool_call_update" | 
 interface Known {
   readonly id: string;
   readonly turnId: string;
+  kind: ToolKind;
   diffs: readonly Diff[];
   /** Its output so far; its end, where it is longer than is shown of a running call. */
   text: string;
@@ -72,7 +74,7 @@ export class ToolCalls {
   }
 
   #begin({ turn_id, tool_call_id, title, tool, kind, input, raw_input, locations = [], diffs = [] }: EventOf<"tool_call">): AcpUpdate {
-    const call = this.#keep({ id: tool_call_id, turnId: turn_id, diffs, text: "", untold: false, ended: false });
+    const call = this.#keep({ id: tool_call_id, turnId: turn_id, kind, diffs, text: "", untold: false, ended: false });
     return {
       sessionUpdate: "tool_call",
       toolCallId: callIdOf(turn_id, tool_call_id),
@@ -93,8 +95,8 @@ export class ToolCalls {
     const state = this.#state();
     const message = state.messages.findLast((each) => each.type === "tool" && each.id === tool_call_id && each.turn_id === turn_id);
     if (message?.type !== "tool") return [];
-    this.#keep({ id: tool_call_id, turnId: turn_id, diffs: [], text: "", untold: false, ended: false });
     const { title, tool, kind, status, input } = message;
+    this.#keep({ id: tool_call_id, turnId: turn_id, kind, diffs: [], text: "", untold: false, ended: false });
     const locations = state.calls.find((each) => each.tool_call_id === tool_call_id)?.locations ?? [];
     return [
       {
@@ -120,6 +122,7 @@ export class ToolCalls {
   }
 
   #changed(call: Known, { title, kind, input, locations, diffs }: EventOf<"tool_call_changed">): AcpUpdate {
+    if (kind !== undefined) call.kind = kind;
     if (diffs !== undefined) call.diffs = diffs;
     return {
       sessionUpdate: "tool_call_update",
@@ -132,8 +135,8 @@ export class ToolCalls {
     };
   }
 
-  #contentOf({ diffs, text }: Known): AcpToolContent[] {
-    return [...this.#diffs(diffs), ...(text === "" ? [] : [{ type: "content" as const, content: { type: "text" as const, text } }])];
+  #contentOf({ kind, diffs, text }: Known): AcpToolContent[] {
+    return [...this.#diffs(diffs), ...(text === "" ? [] : [{ type: "content" as const, content: { type: "text" as const, text: outputOf(kind, text) } }])];
   }
 
   #diffs(diffs: readonly Diff[]): AcpToolContent[] {
