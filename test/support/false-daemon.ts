@@ -14,6 +14,8 @@ export interface FalseOptions {
   readonly limits?: Readonly<Record<string, number>>;
   /** It takes what is said and answers nothing but hello. */
   readonly mute?: true;
+  /** What else it answers, by verb: a list is what a stream brings. */
+  readonly says?: Readonly<Record<string, unknown>>;
 }
 
 export class FalseDaemon {
@@ -25,7 +27,7 @@ export class FalseDaemon {
   readonly #sockets: WebSocketServer;
   readonly #tls: boolean;
 
-  private constructor({ tls, answers, limits = {}, mute }: FalseOptions) {
+  private constructor({ tls, answers, limits = {}, mute, says = {} }: FalseOptions) {
     this.#tls = tls !== undefined;
     this.#server = tls === undefined ? createServer() : createTlsServer(tls);
     this.#sockets = new WebSocketServer({ noServer: true });
@@ -50,7 +52,11 @@ export class FalseDaemon {
           const say = (message: object): void => client.send(JSON.stringify({ id, ...message }));
           if (params?.path === "hello") say({ result: { type: "data", data: { protocol: protocol.max, range: protocol, version, boot_id: "b", limits } } });
           else if (mute) return;
-          else if (params?.path === "list_sessions") say({ result: { type: "data", data: { sessions: [], next: null } } });
+          else if (params !== undefined && says[params.path] !== undefined) {
+            const told = says[params.path];
+            if (Array.isArray(told)) say({ result: { type: "started" } });
+            for (const data of Array.isArray(told) ? told : [told]) say({ result: { type: "data", data } });
+          } else if (params?.path === "list_sessions") say({ result: { type: "data", data: { sessions: [], next: null } } });
           else if (params !== undefined) say({ error: { code: -32001, message: "no", data: { code: "unauthenticated", retry: "never", detail: {} } } });
         });
       });

@@ -5,6 +5,7 @@ import type { Door } from "./door.ts";
 import { isLinkLost, isNobody } from "./exchange.ts";
 import { isWorthRepeating } from "./host-key.ts";
 import type { Call, Link } from "./link.ts";
+import { answerOf } from "./older-daemon.ts";
 
 /**
  * The one connection that carries a handle's verbs. It is dialled when a call needs it.
@@ -104,7 +105,7 @@ export class Connection {
       const shown = input.auth?.host_key;
       try {
         link = await this.#reach(signal, { insist: insists.includes(verb) && !sent, onlyDial: options.once === true });
-        return await link.call(verb, input, signal);
+        return answerOf(verb, await link.call(verb, input, signal));
       } catch (error) {
         if (!(error instanceof SessiondError)) throw error;
         if (!lookedUp && isWorthRepeating(error, input.auth, shown)) {

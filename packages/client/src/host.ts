@@ -6,7 +6,6 @@ import { HostSession } from "./host-session.ts";
 import { newRequestId } from "./ids.ts";
 import { isApiKey, KeyRing } from "./key-ring.ts";
 import { HostObserver } from "./observer.ts";
-import { agentOf } from "./older-daemon.ts";
 import { Served, type ServedAgent } from "./serve-agent.ts";
 import { Session, type Differing } from "./session.ts";
 import { untilReady } from "./wait-by-watching.ts";
@@ -119,7 +118,7 @@ export class Host extends KeyRing {
 
   /** The agents that the daemon has: models, modes, what they can do and what they lack. */
   async listAgents(options: CallOptions = {}): Promise<AgentInfo[]> {
-    return (await this.#calls.call("list_agents", {}, this.#auth, options)).agents.map(agentOf);
+    return (await this.#calls.call("list_agents", {}, this.#auth, options)).agents;
   }
 
   /**

@@ -1,7 +1,6 @@
 import type { SessionInfo } from "@sessiond/shared";
 import type { CallOptions } from "./call-limit.ts";
 import type { SessionFilter, SessionList } from "./host.ts";
-import { infoOf } from "./older-daemon.ts";
 import { SessionWatch, type WatchFilter, type WatchParts } from "./session-watch.ts";
 
 /** The daemon for whoever may only look: an extension can be given this and cannot do more with it. */
@@ -19,7 +18,7 @@ export class HostObserver {
 
   /** Status and facts of one session; wakes a resting one. @throws SessiondError `not_found` */
   info(sessionId: string, options: CallOptions = {}): Promise<SessionInfo> {
-    return this.#parts.calls.call("session_info", { session_id: sessionId }, this.#parts.auth, options).then(infoOf);
+    return this.#parts.calls.call("session_info", { session_id: sessionId }, this.#parts.auth, options);
   }
 
   /** Begins to watch all sessions, or those of the filter; close it when it is not needed any more. */

@@ -1,7 +1,6 @@
 import type { AgentInfo, Auth, Frame, QueuedPrompt, SessionInfo, TokenRecord, VerbOutput } from "@sessiond/shared";
 import type { CallOptions } from "./call-limit.ts";
 import type { Connection } from "./connection.ts";
-import { infoOf } from "./older-daemon.ts";
 import type { SessionFacts, WaitGoal } from "./wait.ts";
 
 /**
@@ -54,7 +53,7 @@ export abstract class SessionHandle {
 
   /** Status, seats, queue and open questions. Wakes a resting session. @throws SessiondError `not_found` (to the host key), `unauthenticated` */
   info(options: CallOptions = {}): Promise<SessionInfo> {
-    return this.calls.call("session_info", { session_id: this.id }, this.auth, options).then(infoOf);
+    return this.calls.call("session_info", { session_id: this.id }, this.auth, options);
   }
 
   /** Frames with a seq above `after` or below `before`; from the beginning unless told otherwise; at most 512. */
