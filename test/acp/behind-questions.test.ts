@@ -1,3 +1,4 @@
+import type { Approval } from "@sessiond/shared";
 import { afterEach, expect, test } from "vitest";
 import { AcpStreet, said, turn } from "../support/acp-house.ts";
 import { eventsOf } from "../support/session-rig.ts";
@@ -37,6 +38,32 @@ test("B25 an agent's question is shown whole, with its own answers, and what is 
   await driver.event("turn_ended");
   expect(said(driver)).toEqual([selected("go")]);
   expect(driver.state.rules).toEqual([]);
+});
+
+test("B27 a question that the agent takes back is closed for everybody, and an answer to it comes too late", async () => {
+  const house = await street.open();
+  const driver = await house.driver();
+  await driver.prompt(`${asking().replace("ask", "ask-until-told")}\n${asking({ ...rm, toolCallId: "c2" })}`);
+  const question = await driver.question();
+  for (const pid of house.processes()) process.kill(pid, "SIGUSR2");
+  const resolved = await driver.event("approval_resolved");
+  expect(resolved).toMatchObject({ approval_id: question.approval_id, cause: "withdrawn" });
+  await expect(driver.approve(question, "allow_once")).rejects.toMatchObject({ code: "approval_gone", detail: { outcome: "taken back by the agent" } });
+  // The next one is another one.
+  await driver.until(({ state }) => state.approvals.length === 1);
+  expect(driver.state.approvals[0]).toMatchObject({ tool_call_id: "c2" });
+  await driver.approve(driver.state.approvals[0] as Approval, "allow_once");
+  await driver.event("turn_ended");
+  expect(said(driver)).toEqual([cancelled, selected("go")]);
+});
+
+test("B27 a question that is taken back before it is raised is not raised", async () => {
+  const house = await street.open();
+  const driver = await house.driver();
+  await turn(driver, asking().replace("ask", "ask-and-withdraw"));
+  expect(said(driver)).toEqual([cancelled]);
+  expect(eventsOf(driver.frames, "approval_requested")).toHaveLength(eventsOf(driver.frames, "approval_resolved").length);
+  expect(driver.state.approvals).toEqual([]);
 });
 
 test.each([

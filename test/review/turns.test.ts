@@ -102,6 +102,7 @@ test("B24 a turn keeps none of the events that it has passed on, however long it
     drained: nothing,
     begun: nothing,
     ask: () => Promise.reject(new Error("not asked")),
+    withdraw: () => undefined,
     steer: () => 0,
     kill: nothing,
     report: () => undefined,

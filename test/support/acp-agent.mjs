@@ -70,6 +70,19 @@ async function obey(sessionId, line) {
     case "ask-unheard":
       void ask("session/request_permission", { sessionId, ...json() });
       return undefined;
+    // It takes its question back, at once or when it is sent SIGUSR2.
+    case "ask-and-withdraw":
+    case "ask-until-told": {
+      // Both come in one piece.
+      process.stdout.cork();
+      const answer = ask("session/request_permission", { sessionId, ...json() });
+      const params = { requestId: `q${requests}` };
+      const withdraw = () => say({ method: "$/cancel_request", params });
+      if (word === "ask-until-told") process.once("SIGUSR2", withdraw);
+      else withdraw();
+      process.stdout.uncork();
+      return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`answered ${JSON.stringify(await answer)}`) });
+    }
     case "request": {
       const { method, params } = json();
       return void update(sessionId, { sessionUpdate: "agent_message_chunk", content: text(`answered ${JSON.stringify(await ask(method, params))}`) });

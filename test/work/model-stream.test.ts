@@ -109,6 +109,7 @@ test("B24 in a group, too, an agent that outruns the disk waits behind the chunk
     durable: () => Promise.resolve(),
     drained: () => (applied.length === 4 || applied.length === 8 ? (steps++, new Promise<void>((resolve) => (drain = resolve))) : null),
     ask: () => Promise.reject(new Error("not asked")),
+    withdraw: () => undefined,
     steer: () => 0,
     kill: () => Promise.resolve(),
     report: () => undefined,

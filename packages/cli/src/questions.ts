@@ -15,6 +15,8 @@ export interface QuestionsOptions {
 
 type Resolved = Extract<SessionEvent, { type: "approval_resolved" }>;
 
+const closedBy: Readonly<Partial<Record<Resolved["cause"], string>>> = { failed: "the turn ended", withdrawn: "the agent took it back" };
+
 export class Questions {
   readonly #screen: Screen;
   readonly #options: QuestionsOptions;
@@ -61,7 +63,7 @@ export class Questions {
       case "deadline":
         return this.#screen.line("  refused: nobody answered in time, and nobody drove", "red");
       default:
-        return this.#screen.line(`  the question was closed: ${cause === "failed" ? "the turn ended" : cause}`, "dim");
+        return this.#screen.line(`  the question was closed: ${closedBy[cause] ?? cause}`, "dim");
     }
   }
 

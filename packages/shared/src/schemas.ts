@@ -148,7 +148,8 @@ export const approval = z.strictObject({
   /** When it is refused; there while the clock runs, that is while no driver is seated. */
   deadline: millis.optional(),
 });
-export const approvalCause = z.enum(["answer", "rule", "deadline", "interrupt", "stop", "restart", "failed"]);
+/** `withdrawn`: its agent waits for it no more. */
+export const approvalCause = z.enum(["answer", "rule", "deadline", "interrupt", "stop", "restart", "failed", "withdrawn"]);
 
 export const ruleScope = z.enum(["turn", "session", "workdir"]);
 /** `turn_id`: of scope `turn`, the only turn it counts in. */

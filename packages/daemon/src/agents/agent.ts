@@ -67,9 +67,10 @@ export interface AgentTurn {
    * Raise a question and wait for its end. The first about a tool call after a restart joins the
    * question that is open about it; any further one waits until the one before it has its answer.
    *
+   * @param givenUp  aborts when the agent waits for the answer no more: the question ends as `withdrawn`
    * @returns a refusal when the turn is aborted, or nobody can be asked; rejects with bugs alone
    */
-  ask(question: Question): Promise<Answer>;
+  ask(question: Question, givenUp?: AbortSignal): Promise<Answer>;
   /**
    * Deliver the prompts that were sent to steer this turn. Call it before each model call, and
    * once more before an end.

@@ -29,6 +29,7 @@ const refusals: Record<Exclude<ApprovalCause, "answer">, string> = {
   stop: "The session was stopped.",
   restart: "Interrupted by restart.",
   failed: "The turn ended before the question was answered.",
+  withdrawn: "The agent took its question back.",
 };
 
 export interface ApprovalsHost {
@@ -76,7 +77,7 @@ export class Approvals {
     this.#early.delete(key);
     if (early !== undefined) return Promise.resolve(early);
     const { approvals, rules } = this.#host.state();
-    const open = approvals.find((approval) => approval.tool_call_id === question.toolCallId && approval.turn_id === turnId);
+    const open = this.#openOf(turnId, question.toolCallId);
     if (open !== undefined) return this.#wait(open.approval_id);
     const { tool } = question;
     const pattern = rememberable(question.pattern);
@@ -141,10 +142,13 @@ export class Approvals {
   /** The turn is over: close every open question of the session. */
   closeAll(cause: Exclude<ApprovalCause, "answer">): void {
     this.#early.clear();
-    for (const approval of this.#host.state().approvals) {
-      this.#host.apply({ type: "approval_resolved", approval_id: approval.approval_id, cause });
-      this.#settle(approval.approval_id, { allowed: false, reason: refusals[cause], cause });
-    }
+    for (const approval of this.#host.state().approvals) this.#close(approval, cause);
+  }
+
+  /** Its agent waits for it no more. Does nothing where it is answered already. */
+  withdraw(turnId: string, toolCallId: string): void {
+    const approval = this.#openOf(turnId, toolCallId);
+    if (approval !== undefined && this.#host.writable()) this.#close(approval, "withdrawn");
   }
 
   /** Let go of waiting agents without an event: the session cannot write, or the turn is parked. */
@@ -162,6 +166,15 @@ export class Approvals {
   /** After a start or a reopened journal. */
   catchUp(): void {
     this.#policy.catchUp();
+  }
+
+  #openOf(turnId: string, toolCallId: string): Approval | undefined {
+    return this.#host.state().approvals.find((approval) => approval.tool_call_id === toolCallId && approval.turn_id === turnId);
+  }
+
+  #close({ approval_id }: Approval, cause: Exclude<ApprovalCause, "answer">): void {
+    this.#host.apply({ type: "approval_resolved", approval_id, cause });
+    this.#settle(approval_id, { allowed: false, reason: refusals[cause], cause });
   }
 
   #offered({ approvalId, optionId, digest }: GivenAnswer): { approval: Approval; option: ApprovalOption } {

@@ -21,6 +21,8 @@ export interface TurnHost {
   /** Resolves when the frames that began the turn are on disk, and who waited for that has been answered. */
   begun(): Promise<void>;
   ask(turnId: string, question: Question): Promise<Answer>;
+  /** The open question about this call, if there is one, ends unanswered. */
+  withdraw(turnId: string, toolCallId: string): void;
   /** Deliver what was sent to steer the turn. @returns how many prompts that were */
   steer(): number;
   /** End the agent's children by force. */
@@ -73,7 +75,7 @@ export class RunningTurn {
       // To ask a model takes the event loop for milliseconds: the answer to the prompt goes first.
       await this.#orAborted(this.#host.begun());
       if (signal.aborted) return this.#abortedEnd();
-      const ask = (question: Question) => this.#ask(question);
+      const ask = (question: Question, givenUp?: AbortSignal) => this.#ask(question, givenUp);
       const takeSteering = () => (signal.aborted || this.#over ? 0 : this.#host.steer());
       iterator = start({ turnId: this.turnId, signal, ask, takeSteering })[Symbol.asyncIterator]();
       for (;;) {
@@ -104,12 +106,12 @@ export class RunningTurn {
   }
 
   /** One after another for each call: the session takes a second one for the first asked again, and would give it that one's answer. */
-  #ask(question: Question): Promise<Answer> {
+  #ask(question: Question, givenUp?: AbortSignal): Promise<Answer> {
     const id = question.toolCallId;
     const before = this.#asked.get(id);
     if (before !== undefined && this.#unraised >= limits.approvals_pending_max)
       return Promise.resolve(refused(`Too many questions wait (limit ${limits.approvals_pending_max}); ask again when some are answered.`));
-    const answer = before === undefined ? this.#raise(question) : this.#raiseBehind(before, question);
+    const answer = before === undefined ? this.#raise(question, givenUp) : this.#raiseBehind(before, question, givenUp);
     const heard = answer
       .catch(() => undefined)
       .then(() => {
@@ -119,20 +121,37 @@ export class RunningTurn {
     return answer;
   }
 
-  async #raiseBehind(before: Promise<unknown>, question: Question): Promise<Answer> {
+  async #raiseBehind(before: Promise<unknown>, question: Question, givenUp?: AbortSignal): Promise<Answer> {
     this.#unraised += 1;
     await before;
     this.#unraised -= 1;
-    return this.#over ? refused("The turn has ended.") : this.#raise(question);
+    return this.#over ? refused("The turn has ended.") : this.#raise(question, givenUp);
   }
 
   /** A session that cannot write asks nobody; anything else that is thrown is a bug. */
-  #raise(question: Question): Promise<Answer> {
+  #raise(question: Question, givenUp?: AbortSignal): Promise<Answer> {
+    if (givenUp?.aborted === true) return Promise.resolve({ ...refused("The agent took its question back."), cause: "withdrawn" });
     try {
-      return this.#host.ask(this.turnId, question);
+      const answer = this.#host.ask(this.turnId, question);
+      if (givenUp !== undefined) this.#withdrawAt(givenUp, question.toolCallId, answer);
+      return answer;
     } catch (error) {
       return isSessiondError(error) ? Promise.resolve(refused(error.message)) : Promise.reject(error);
     }
+  }
+
+  #withdrawAt(givenUp: AbortSignal, toolCallId: string, answer: Promise<unknown>): void {
+    const withdraw = (): void => {
+      try {
+        this.#host.withdraw(this.turnId, toolCallId);
+      } catch (error) {
+        // The journal takes nothing: the question ends with the session's fault.
+        if (!isSessiondError(error)) this.#host.report(error);
+      }
+    };
+    givenUp.addEventListener("abort", withdraw, { once: true });
+    const over = (): void => givenUp.removeEventListener("abort", withdraw);
+    answer.then(over, over);
   }
 
   /** Checked here, while the agent can still be held to it: a frame that does not fit must not stop the turn from ending. */

@@ -145,6 +145,7 @@ export class Turns {
           this.#running === running && running.cause === null
             ? approvals.ask(id, question)
             : Promise.resolve({ allowed: false, reason: unrun[running.cause ?? "interrupt"] }),
+        withdraw: (id, toolCallId) => approvals.withdraw(id, toolCallId),
         steer: () => {
           if (this.#running !== running || !this.#host.writable()) return 0;
           const prompts = steering(this.#state);

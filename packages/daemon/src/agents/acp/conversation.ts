@@ -162,12 +162,12 @@ export class Conversation {
     };
     request.afterResponse(done);
     // An answer that was not sent, being an error, or there being nobody to send it to, is none to wait for.
-    const answer = this.#judged(params, running);
+    const answer = this.#judged(params, running, takenBack(request));
     answer.catch(done);
     return answer;
   }
 
-  async #judged(params: unknown, running: Running | null): Promise<AcpPermissionResponse> {
+  async #judged(params: unknown, running: Running | null, givenUp: AbortSignal): Promise<AcpPermissionResponse> {
     const { sessionId, toolCall, options } = mustReadAcp(permissionRequest, params);
     // Nobody could be asked, or it is not about what goes on here.
     if (running === null || sessionId !== this.id) return cancelled;
@@ -179,7 +179,7 @@ export class Conversation {
     // First what it is about, so that the question is about something.
     await (shown ?? said.taken());
     if (question === null || turn.signal.aborted) return cancelled;
-    const answer = await unlessAborted(turn.signal, turn.ask(question.question));
+    const answer = await unlessAborted(turn.signal, turn.ask(question.question, givenUp));
     if (answer === null) return cancelled;
     if (answer.cause === undefined && !answer.allowed && !turn.signal.aborted) void put(said, this.#unasked(question.question.toolCallId, answer));
     return outcomeOf(answer, question, turn.signal.aborted);
@@ -219,4 +219,12 @@ function put(said: Said, events: readonly AgentEvent[]): void | Promise<void> {
   let room: void | Promise<void> = undefined;
   for (const event of events) room = said.put(event);
   return room;
+}
+
+/** Aborts when the agent says so; when its connection ends, the turn does, and with that its questions. */
+function takenBack({ signal }: IncomingRequest): AbortSignal {
+  const controller = new AbortController();
+  const listen = (): void => (isAcpError(signal.reason, acpErrors.request_cancelled) ? controller.abort() : undefined);
+  signal.addEventListener("abort", listen, { once: true });
+  return controller.signal;
 }

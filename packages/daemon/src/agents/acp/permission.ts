@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { limits, type OwnAnswer } from "@sessiond/shared";
+import { limits, type ApprovalCause, type OwnAnswer } from "@sessiond/shared";
 import { type AcpPermissionResponse, type ReadPermissionRequest } from "@sessiond/shared/acp";
 import { bindingDigest, type Answer, type Question } from "../agent.ts";
 import { ownAnswers } from "../own-answers.ts";
@@ -45,10 +45,13 @@ function shownOf(given: readonly GivenOption[]): GivenOption[] {
   return no === undefined || shown.includes(no) ? shown : [...shown.slice(0, -1), no];
 }
 
+/** Ways out of a question in which nobody chose anything. */
+const unchosen: ReadonlySet<ApprovalCause> = new Set(["interrupt", "stop", "restart", "failed", "withdrawn"]);
+
 /** @param over  the turn is being ended: then nothing was chosen, whatever the answer says */
 export function outcomeOf(answer: Answer, { nameOf, rejectOnce }: Offered, over: boolean): AcpPermissionResponse {
   const chosen = answer.optionId === undefined ? undefined : nameOf(answer.optionId);
   if (answer.cause === "answer" && chosen !== undefined) return selected(chosen);
-  const ended = over || answer.cause === "interrupt" || answer.cause === "stop" || answer.cause === "restart" || answer.cause === "failed";
+  const ended = over || (answer.cause !== undefined && unchosen.has(answer.cause));
   return ended || rejectOnce === undefined ? cancelled : selected(rejectOnce);
 }
