@@ -48,7 +48,7 @@ test("B27 a question that the agent takes back is closed for everybody, and an a
   for (const pid of house.processes()) process.kill(pid, "SIGUSR2");
   const resolved = await driver.event("approval_resolved");
   expect(resolved).toMatchObject({ approval_id: question.approval_id, cause: "withdrawn" });
-  await expect(driver.approve(question, "allow_once")).rejects.toMatchObject({ code: "approval_gone", detail: { outcome: "taken back by the agent" } });
+  await expect(driver.approve(question, "allow_once")).rejects.toMatchObject({ code: "approval_gone", detail: { outcome: "withdrawn by the agent" } });
   // The next one is another one.
   await driver.until(({ state }) => state.approvals.length === 1);
   expect(driver.state.approvals[0]).toMatchObject({ tool_call_id: "c2" });

@@ -66,7 +66,9 @@ test("B46 a program of the project is not found by its name, whichever way a PAT
   symlinkSync(join(root, "w"), join(root, "l"));
   mkdirSync(join(root, "x"));
   writeFileSync(join(root, "w/bin/agent-of-the-project"), "#!/bin/sh\n", { mode: 0o755 });
-  for (const path of ["w/bin", "l/bin", "x/../w/bin"])
+  // One of the usual places of a home, too.
+  symlinkSync(join(root, "w/bin"), join(root, "bin"));
+  for (const path of ["w/bin", "l/bin", "x/../w/bin", "bin"])
     expect(await findProgram("agent-of-the-project", { paths: [`${root}/${path}`], home: root, workdir: join(root, "w") })).toBeNull();
 });
 

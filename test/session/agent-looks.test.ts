@@ -27,6 +27,26 @@ test("B19 B22 prompts sent one behind the other are taken on in that order, howe
   expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
 });
 
+test("B24 a look that never ends is the only one of its agent, and holds nobody up for longer than the limit", async () => {
+  const { open, look } = looks();
+  const rig = await Rig.start({ script: { look } });
+  const driver = await rig.driver();
+  for (const became of ["started", "queued", "queued"]) {
+    const sent = driver.prompt("work");
+    await turnsOfLoop();
+    rig.clock.advance(limits.agent_look_ms);
+    expect(await sent).toMatchObject({ became });
+    expect(open).toHaveLength(1);
+  }
+  for (const end of open) end();
+  await turnsOfLoop();
+  const next = driver.prompt("work");
+  await turnsOfLoop();
+  expect(open).toHaveLength(2);
+  open[1]?.();
+  expect(await next).toMatchObject({ became: "queued" });
+});
+
 test("B14 who is displaced while the agent looks sends nothing any more", async () => {
   const { open, look } = looks();
   const rig = await Rig.start({ script: { look } });

@@ -144,6 +144,25 @@ test("B27 an interrupt ends the question with one event, cause `interrupt`; the 
   await expect(driver.approve(question)).rejects.toMatchObject({ code: "approval_gone", detail: { outcome: "closed by interrupt" } });
 });
 
+test("B27 a call that is over takes its questions with it, the open one and those behind it, and no other call's", async () => {
+  const rig = await Rig.start();
+  const driver = await rig.driver();
+  await driver.prompt("work");
+  const turn = await rig.kind.turn();
+  await turn.call("c1");
+  await turn.call("c2");
+  const [open, behind, other] = [turn.ask("c1"), turn.ask("c1"), turn.ask("c2")];
+  const question = await driver.question();
+  await turn.update("c1", "completed", "done by other means");
+  const withdrawn = { allowed: false, cause: "withdrawn" };
+  expect(await Promise.all([open, behind])).toMatchObject([withdrawn, withdrawn]);
+  expect(resolutions(await rig.journal())).toEqual([[question.approval_id, "withdrawn", undefined]]);
+  expect(driver.state.approvals).toMatchObject([{ tool_call_id: "c2" }]);
+  await driver.approve(await driver.question());
+  expect(await other).toMatchObject({ allowed: true });
+  expect(eventsOf(await rig.journal(), "approval_requested")).toHaveLength(2);
+});
+
 test("B27 a stop ends the question with one event, cause `stop`", async () => {
   const { rig, question, answer } = await asking();
   await rig.stop();

@@ -15,7 +15,7 @@ export interface QuestionsOptions {
 
 type Resolved = Extract<SessionEvent, { type: "approval_resolved" }>;
 
-const closedBy: Readonly<Partial<Record<Resolved["cause"], string>>> = { failed: "the turn ended", withdrawn: "the agent took it back" };
+const closedBy: Readonly<Partial<Record<Resolved["cause"], string>>> = { failed: "the turn ended", withdrawn: "the agent waits for it no more" };
 
 export class Questions {
   readonly #screen: Screen;

@@ -30,18 +30,21 @@ export interface FoundProgram {
  */
 export async function findProgram(command: string, places: SearchPlaces): Promise<FoundProgram | null> {
   if (isAbsolute(command)) return (await isProgram(command)) ? { path: command, onPath: true } : null;
-  const given = places.paths.flatMap((path) => (path ?? "").split(delimiter)).filter((dir) => isAbsolute(dir));
-  // Links, too, may lead into the project.
-  const real = await Promise.all(given.map((dir) => realpath(dir).catch(() => resolve(dir))));
-  const named = given.filter((_, index) => !isIn(real[index] ?? "", places.workdir));
+  const named = places.paths.flatMap((path) => (path ?? "").split(delimiter)).filter((dir) => isAbsolute(dir));
+  // One after the other: each place on a disk that does not answer would hold a thread that journals are written with, too.
   for (const [index, dir] of [...named, ...(await usualPlaces(places.home))].entries()) {
     const path = join(dir, command);
-    if (await isProgram(path)) return { path, onPath: index < named.length };
+    if ((await isProgram(path)) && !(await isOfProject(dir, places.workdir))) return { path, onPath: index < named.length };
   }
   return null;
 }
 
-const isIn = (dir: string, workdir: string | undefined): boolean => workdir !== undefined && (dir === workdir || dir.startsWith(workdir + sep));
+/** By a link, too. */
+async function isOfProject(dir: string, workdir: string | undefined): Promise<boolean> {
+  return workdir !== undefined && isIn(await realpath(dir).catch(() => resolve(dir)), workdir);
+}
+
+const isIn = (dir: string, workdir: string): boolean => dir === workdir || dir.startsWith(workdir + sep);
 
 /** Where installers put what a person runs. */
 async function usualPlaces(home: string): Promise<string[]> {

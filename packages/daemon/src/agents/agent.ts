@@ -67,7 +67,7 @@ export interface AgentTurn {
    * Raise a question and wait for its end. The first about a tool call after a restart joins the
    * question that is open about it; any further one waits until the one before it has its answer.
    *
-   * @param givenUp  aborts when the agent waits for the answer no more: the question ends as `withdrawn`
+   * @param givenUp  aborts when the agent waits for the answer no more: the question ends as `withdrawn`, as it does when its call is over
    * @returns a refusal when the turn is aborted, or nobody can be asked; rejects with bugs alone
    */
   ask(question: Question, givenUp?: AbortSignal): Promise<Answer>;
@@ -86,7 +86,10 @@ export interface Agent {
    * `steer`: it comes for prompts in the middle of a turn.
    */
   readonly capabilities: { readonly park: boolean; readonly steer: boolean };
-  /** Look for what it needs in the world, before `unavailable` is asked: that answers at once. Never fails. */
+  /**
+   * Look for what it needs in the world, before `unavailable` is asked: that answers at once. Never fails; of a disk that does
+   * not answer it may take for ever, so whoever asks meanwhile gets the one that is under way.
+   */
   look?(): Promise<void>;
   /** Null when a prompt could run now; else a sentence that says what is missing and how to set it. */
   unavailable(): string | null;

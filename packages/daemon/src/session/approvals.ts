@@ -29,7 +29,7 @@ const refusals: Record<Exclude<ApprovalCause, "answer">, string> = {
   stop: "The session was stopped.",
   restart: "Interrupted by restart.",
   failed: "The turn ended before the question was answered.",
-  withdrawn: "The agent took its question back.",
+  withdrawn: "The agent waited for it no more.",
 };
 
 export interface ApprovalsHost {

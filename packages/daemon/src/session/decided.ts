@@ -65,7 +65,7 @@ function foldOutcomes(outcomes: Decided["outcomes"], { event }: Frame): Decided[
 }
 
 function outcomeOf(event: EventOf<"approval_resolved">): ApprovalOutcome {
-  if (event.cause === "withdrawn") return { outcome: "taken back by the agent" };
+  if (event.cause === "withdrawn") return { outcome: "withdrawn by the agent" };
   if (event.cause !== "answer") return { outcome: `closed by ${event.cause}` };
   return {
     outcome: `answered with ${event.option_id ?? "?"} by ${event.by?.label ?? "?"}`,

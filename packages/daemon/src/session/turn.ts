@@ -43,6 +43,8 @@ export class RunningTurn {
   #cause: AbortCause | null = null;
   /** The newest question of each call that has no answer yet. */
   readonly #asked = new Map<string, Promise<unknown>>();
+  /** By open calls that were asked about: aborts when the call is over, and nobody can judge it any more. */
+  readonly #callsOver = new Map<string, AbortController>();
   /** Questions that wait for another one about their call. */
   #unraised = 0;
   /** How it ends is known; nothing is delivered into it any more. */
@@ -75,7 +77,7 @@ export class RunningTurn {
       // To ask a model takes the event loop for milliseconds: the answer to the prompt goes first.
       await this.#orAborted(this.#host.begun());
       if (signal.aborted) return this.#abortedEnd();
-      const ask = (question: Question, givenUp?: AbortSignal) => this.#ask(question, givenUp);
+      const ask: AgentTurn["ask"] = (question, givenUp) => this.#ask(question, givenUp);
       const takeSteering = () => (signal.aborted || this.#over ? 0 : this.#host.steer());
       iterator = start({ turnId: this.turnId, signal, ask, takeSteering })[Symbol.asyncIterator]();
       for (;;) {
@@ -85,6 +87,7 @@ export class RunningTurn {
         for (const event of "type" in next.value ? [next.value] : next.value) {
           if (event.type === "turn_end") return this.#endOf(event);
           const seq = this.#host.apply({ ...event, turn_id: this.turnId });
+          if (event.type === "tool_call_update" && event.status !== "in_progress") this.#callOver(event.tool_call_id);
           // A tool starts only when the frame that says so is on disk: after a crash nobody may
           // wonder whether it ran.
           const before = event.type === "tool_call_update" && event.status === "in_progress" ? this.#host.durable(seq) : this.#host.drained();
@@ -108,10 +111,13 @@ export class RunningTurn {
   /** One after another for each call: the session takes a second one for the first asked again, and would give it that one's answer. */
   #ask(question: Question, givenUp?: AbortSignal): Promise<Answer> {
     const id = question.toolCallId;
+    const over = this.#callsOver.get(id) ?? new AbortController();
+    this.#callsOver.set(id, over);
+    const vain = givenUp === undefined ? over.signal : AbortSignal.any([givenUp, over.signal]);
     const before = this.#asked.get(id);
     if (before !== undefined && this.#unraised >= limits.approvals_pending_max)
       return Promise.resolve(refused(`Too many questions wait (limit ${limits.approvals_pending_max}); ask again when some are answered.`));
-    const answer = before === undefined ? this.#raise(question, givenUp) : this.#raiseBehind(before, question, givenUp);
+    const answer = before === undefined ? this.#raise(question, vain) : this.#raiseBehind(before, question, vain);
     const heard = answer
       .catch(() => undefined)
       .then(() => {
@@ -121,26 +127,31 @@ export class RunningTurn {
     return answer;
   }
 
-  async #raiseBehind(before: Promise<unknown>, question: Question, givenUp?: AbortSignal): Promise<Answer> {
+  #callOver(id: string): void {
+    this.#callsOver.get(id)?.abort();
+    this.#callsOver.delete(id);
+  }
+
+  async #raiseBehind(before: Promise<unknown>, question: Question, vain: AbortSignal): Promise<Answer> {
     this.#unraised += 1;
     await before;
     this.#unraised -= 1;
-    return this.#over ? refused("The turn has ended.") : this.#raise(question, givenUp);
+    return this.#over ? refused("The turn has ended.") : this.#raise(question, vain);
   }
 
   /** A session that cannot write asks nobody; anything else that is thrown is a bug. */
-  #raise(question: Question, givenUp?: AbortSignal): Promise<Answer> {
-    if (givenUp?.aborted === true) return Promise.resolve({ ...refused("The agent took its question back."), cause: "withdrawn" });
+  #raise(question: Question, vain: AbortSignal): Promise<Answer> {
+    if (vain.aborted) return Promise.resolve({ ...refused("The agent waited for it no more."), cause: "withdrawn" });
     try {
       const answer = this.#host.ask(this.turnId, question);
-      if (givenUp !== undefined) this.#withdrawAt(givenUp, question.toolCallId, answer);
+      this.#withdrawAt(vain, question.toolCallId, answer);
       return answer;
     } catch (error) {
       return isSessiondError(error) ? Promise.resolve(refused(error.message)) : Promise.reject(error);
     }
   }
 
-  #withdrawAt(givenUp: AbortSignal, toolCallId: string, answer: Promise<unknown>): void {
+  #withdrawAt(vain: AbortSignal, toolCallId: string, answer: Promise<unknown>): void {
     const withdraw = (): void => {
       try {
         this.#host.withdraw(this.turnId, toolCallId);
@@ -149,8 +160,8 @@ export class RunningTurn {
         if (!isSessiondError(error)) this.#host.report(error);
       }
     };
-    givenUp.addEventListener("abort", withdraw, { once: true });
-    const over = (): void => givenUp.removeEventListener("abort", withdraw);
+    vain.addEventListener("abort", withdraw, { once: true });
+    const over = (): void => vain.removeEventListener("abort", withdraw);
     answer.then(over, over);
   }
 

@@ -50,7 +50,8 @@ export class Turns {
   /** Agents of another model that have a turn to end. */
   readonly #leaving = new Set<Agent>();
   #running: RunningTurn | null = null;
-  #looking: Promise<unknown> | null = null;
+  /** The agent looks for what it needs. */
+  #looking: { readonly agent: Agent; readonly over: Promise<unknown> } | null = null;
 
   constructor(host: TurnsHost) {
     this.#host = host;
@@ -96,11 +97,15 @@ export class Turns {
 
   /** Let the agent look for what it needs; null when there is nothing to be waited for. */
   look(): Promise<unknown> | null {
-    const look = this.present ? this.ready().look?.() : undefined;
-    if (look === undefined) return null;
+    const agent = this.present ? this.ready() : null;
+    if (agent?.look === undefined) return null;
+    // One for all who ask meanwhile: they go on in the order in which they came, and of a look that never ends there is one.
+    if (this.#looking?.agent !== agent) {
+      const over = agent.look().finally(() => this.#looking?.over === over && (this.#looking = null));
+      this.#looking = { agent, over };
+    }
     const { clock, limits } = this.#host;
-    // One for all who ask meanwhile: they go on in the order in which they came.
-    return (this.#looking ??= within(clock, limits.agent_look_ms, look).finally(() => (this.#looking = null)));
+    return within(clock, limits.agent_look_ms, this.#looking.over);
   }
 
   chosenChanged(): void {

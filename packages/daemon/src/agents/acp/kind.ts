@@ -41,6 +41,7 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
   };
   /** As when it was looked for last; undefined: nobody has looked. */
   let seen: FoundProgram | null | undefined;
+  let looking: Promise<void> | null = null;
 
   const start = async (context: AgentContext) => {
     const found = await find(context);
@@ -60,7 +61,10 @@ export function acpKind(entry: AgentEntry, options: AcpOptions): AgentKind {
     defaultModel: "",
     modelIsSetting: true,
     knowsModel: (model, told) => model === "" || (told === null ? /^[^\p{C}]{1,128}$/u.test(model) : isOffered(model, told)),
-    look: async () => void (seen = await find()),
+    look: () =>
+      (looking ??= find()
+        .then((found) => void (seen = found))
+        .finally(() => (looking = null))),
     isOffered: () => options.configured || (seen ?? null) !== null,
     info: () => ({
       name: entry.name,
