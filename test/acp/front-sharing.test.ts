@@ -76,6 +76,14 @@ test("a prompt that waits for a lost link is cancelled at once", async () => {
   expect(await answer).toEqual({ stopReason: "cancelled" });
 });
 
+test("B22 a cancel of a prompt that waits for a lost link is honoured at once, also where a change of mode waits for it before", async () => {
+  const { next, sessionId } = await killedEditor(600_000);
+  void next.ask("session/set_mode", { sessionId, modeId: "plan" }).catch(() => undefined);
+  const answer = next.must("session/prompt", words(sessionId, "say after"));
+  next.tell("session/cancel", { sessionId });
+  expect(await answer).toEqual({ stopReason: "cancelled" });
+});
+
 test("B26 an idle editor that allows everything never answers a question of another driver's prompt", async () => {
   const home = rig.home();
   const eager = await rig.met(home, { permit: () => "allow_once", flags: ["--observe", "all"] });
