@@ -237,6 +237,7 @@ export class FrontSession {
       if (this.#orphan?.takenIn(event.state, this.#seat.seatId) === true) this.#letGo(this.#orphan);
       for (const approval of approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
       this.#takeBackHeld();
+      this.#wheelMoved();
     }
   }
 
@@ -258,8 +259,7 @@ export class FrontSession {
       case "queue_held":
         return this.#takeBackHeld();
       case "driver_changed":
-        void this.#wheel.settle();
-        return this.#questions.reconsider();
+        return this.#wheelMoved();
       case "seat_left":
       case "seat_taken":
         return this.#questions.reconsider();
@@ -271,6 +271,11 @@ export class FrontSession {
     }
     if ("turn_id" in event ? this.#shows(event.turn_id) : this.#shows()) this.#send(this.#projection.of(frame));
     if (event.type === "turn_ended") this.#turns.delete(event.turn_id);
+  }
+
+  #wheelMoved(): void {
+    void this.#wheel.settle();
+    this.#questions.reconsider();
   }
 
   #runs({ turn_id, prompt_ids }: Pick<NonNullable<SessionState["turn"]>, "turn_id" | "prompt_ids">): void {
