@@ -1,9 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import type { ApprovalOption } from "@sessiond/client";
+import type { ApprovalOption, ViewerSeat } from "@sessiond/client";
+import { connect } from "@sessiond/client/node";
 import { limits } from "@sessiond/shared";
 import { afterEach, expect, test } from "vitest";
-import { words, type AcpClient, type ClientOptions } from "../support/acp-client.ts";
+import { words, type AcpClient, type Came, type ClientOptions } from "../support/acp-client.ts";
 import { FrontRig } from "../support/acp-front-rig.ts";
 import type { ScriptedTurn } from "../support/scripted-agent.ts";
 
@@ -272,6 +273,44 @@ test("an answer of cancelled alone leaves the question open for others", async (
   turn.end("cancelled");
   expect(await answer).toEqual({ stopReason: "cancelled" });
 });
+
+/** Whose the wheel becomes, until it is nobody's. */
+async function handsUntilFree(viewer: ViewerSeat): Promise<(string | null)[]> {
+  const hands: (string | null)[] = [];
+  for await (const event of viewer.events) {
+    if (event.type === "frame" && event.frame.event.type === "driver_changed") hands.push(event.frame.event.to);
+    if (hands.at(-1) === null) break;
+  }
+  return hands;
+}
+
+const silences: [how: string, offered: ApprovalOption[] | undefined, say: (asked: Came, editor: AcpClient) => void][] = [
+  ["cancelled", undefined, (asked, editor) => editor.answer(asked, "cancelled")],
+  ["an error", undefined, ({ id = 0 }, editor) => editor.say({ id, error: { code: -32601, message: "no questions here" } })],
+  ["nothing that it could be offered", answers(["other"]), () => undefined],
+];
+
+for (const [how, offered, say] of silences)
+  test(`B28 an editor that makes no choice in a turn it came back to leaves the wheel to others and the clock to the policy: ${how}`, async () => {
+    const { kind, editor, env, workdir } = await scene();
+    await using host = await connect({ env, autoStart: false });
+    const session = await host.startSession({ workdir, policy: { type: "reject_after", ms: 600_000 } });
+    const driver = await session.attach({ as: "driver" });
+    void driver.prompt("go").catch(() => undefined);
+    const turn = await kind.turn();
+    await turn.call("c1");
+    void turn.ask("c1", {}, "What it does", offered && { options: offered });
+    while (driver.state.approvals.length === 0) await driver.changed();
+    await driver.detach();
+    const viewer = await (await host.openSession(session.id)).attach({ as: "viewer" });
+    const hands = handsUntilFree(viewer);
+    await editor.must("session/resume", { sessionId: session.id, cwd: workdir });
+    if (offered === undefined) say(await question(editor), editor);
+    // It has taken the wheel for the question, and given it back.
+    expect(await hands).toEqual([expect.stringMatching(/^seat_/), null]);
+    expect(viewer.state.approvals).toMatchObject([{ deadline: expect.any(Number) }]);
+    expect((await viewer.takeDriver()).role).toBe("driver");
+  });
 
 test("how a turn ends is how its prompt is answered; a failure is an error with the agent's words", async () => {
   const { kind, editor, sessionId } = await scene();

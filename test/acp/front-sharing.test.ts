@@ -76,6 +76,14 @@ test("a prompt that waits for a lost link is cancelled at once", async () => {
   expect(await answer).toEqual({ stopReason: "cancelled" });
 });
 
+test("B22 a cancel of a prompt that waits for a lost link is honoured at once, also where a change of mode waits for it before", async () => {
+  const { next, sessionId } = await killedEditor(600_000);
+  void next.ask("session/set_mode", { sessionId, modeId: "plan" }).catch(() => undefined);
+  const answer = next.must("session/prompt", words(sessionId, "say after"));
+  next.tell("session/cancel", { sessionId });
+  expect(await answer).toEqual({ stopReason: "cancelled" });
+});
+
 test("B26 an idle editor that allows everything never answers a question of another driver's prompt", async () => {
   const home = rig.home();
   const eager = await rig.met(home, { permit: () => "allow_once", flags: ["--observe", "all"] });
@@ -148,6 +156,44 @@ test("B26 an orphaned turn that an editor answers for is somebody else's as soon
   await editor.until("the withdrawal", ({ method }) => (method === "$/cancel_request" ? true : undefined));
   await seat.detach();
   await unanswered(home, { sessionId, editor, asked: 1 });
+});
+
+/** A prompt that runs, one that waits, and somebody who took the wheel from the editor. */
+async function takenFrom(home: DaemonHome) {
+  const editor = await rig.met(home);
+  const sessionId = await begun(editor, home);
+  const runs = editor.must("session/prompt", words(sessionId, "write one.txt: 1"));
+  await question(editor);
+  const waits = editor.ask("session/prompt", words(sessionId, "write two.txt: 2"));
+  const viewer = await (await terminal(home, sessionId)).attach({ as: "viewer", label: "bo in a terminal" });
+  while (viewer.state.queue.length === 0) await viewer.changed();
+  return { editor, sessionId, runs, waits, seat: await viewer.takeDriver({ how: "force" }) };
+}
+
+test("B23 a prompt that waits, held, while another drives is not called cancelled: the editor is told that it waits and who drives", async () => {
+  const home = rig.home();
+  const { runs, waits, seat, sessionId } = await takenFrom(home);
+  await seat.interrupt();
+  expect(await runs).toEqual({ stopReason: "cancelled" });
+  const { error } = await waits;
+  expect(error).toMatchObject({ data: { code: "driver_taken" } });
+  expect(error?.message).toContain("bo in a terminal drives this session, so this prompt could not be taken back: it still waits in the queue, held");
+  expect(error?.message).toContain(`sessiond yield ${sessionId}`);
+  // And so it does: it runs once, for him who lets it run.
+  expect(seat.state.queue).toMatchObject([{ held: true }]);
+  await seat.releaseQueue();
+  await seat.approve(await approval(seat), { kind: "allow_once" });
+  while (seat.state.turn !== null) await seat.changed();
+  expect(existsSync(join(home.workdir, "two.txt"))).toBe(true);
+});
+
+test("B23 session/cancel while another drives ends the turn, and of a prompt that still waits it says so", async () => {
+  const { editor, runs, waits, seat, sessionId } = await takenFrom(rig.home());
+  editor.tell("session/cancel", { sessionId });
+  expect(await runs).toEqual({ stopReason: "cancelled" });
+  expect(await waits).toMatchObject({ error: { message: expect.stringContaining("it still waits in the queue"), data: { code: "driver_taken" } } });
+  while (seat.state.turn !== null) await seat.changed();
+  expect(seat.state.queue).toMatchObject([{ held: true }]);
 });
 
 test("a question that is settled elsewhere is withdrawn, and the late answer counts for nothing", async () => {

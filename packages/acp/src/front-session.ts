@@ -232,10 +232,12 @@ export class FrontSession {
       const { queue, turn, approvals } = event.state;
       this.#projection.begin(queue);
       for (const id of this.#turns) if (id !== turn?.turn_id) this.#turns.delete(id);
+      if (turn !== null) this.#runs(turn);
       this.#questions.only(({ approval_id }) => approvals.some((each) => each.approval_id === approval_id));
       if (this.#orphan?.takenIn(event.state, this.#seat.seatId) === true) this.#letGo(this.#orphan);
       for (const approval of approvals) if (this.#turns.has(approval.turn_id)) this.#questions.opened(approval);
       this.#takeBackHeld();
+      this.#wheelMoved();
     }
   }
 
@@ -245,7 +247,7 @@ export class FrontSession {
     if (this.#orphan?.takenBy(event, this.#seat.seatId) === true) this.#letGo(this.#orphan);
     switch (event.type) {
       case "turn_started":
-        if ([...this.#prompts].some(({ id }) => event.prompt_ids.includes(id))) this.#turns.add(event.turn_id);
+        this.#runs(event);
         break;
       case "prompt_delivered":
         return this.#send(this.#projection.delivered(event.prompt_id, this.#shows(event.turn_id) && !this.#sent(event.prompt_id)));
@@ -257,8 +259,7 @@ export class FrontSession {
       case "queue_held":
         return this.#takeBackHeld();
       case "driver_changed":
-        void this.#wheel.settle();
-        return this.#questions.reconsider();
+        return this.#wheelMoved();
       case "seat_left":
       case "seat_taken":
         return this.#questions.reconsider();
@@ -270,6 +271,15 @@ export class FrontSession {
     }
     if ("turn_id" in event ? this.#shows(event.turn_id) : this.#shows()) this.#send(this.#projection.of(frame));
     if (event.type === "turn_ended") this.#turns.delete(event.turn_id);
+  }
+
+  #wheelMoved(): void {
+    void this.#wheel.settle();
+    this.#questions.reconsider();
+  }
+
+  #runs({ turn_id, prompt_ids }: Pick<NonNullable<SessionState["turn"]>, "turn_id" | "prompt_ids">): void {
+    if (prompt_ids.some((id) => this.#sent(id))) this.#turns.add(turn_id);
   }
 
   /** What is held waits for a word that no editor can give: it is taken back, so that its prompt is answered. */

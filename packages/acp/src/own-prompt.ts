@@ -10,6 +10,8 @@ export class OwnPrompt {
   sent = false;
   /** Ends the wait for its turn, not the turn. */
   readonly over = new AbortController();
+  /** Why it could not be taken back. */
+  #kept: unknown = null;
 
   /** How it is answered, when its turn has ended. @throws AcpError */
   answer({ stopReason, error }: Turn): AcpPromptResponse {
@@ -26,6 +28,7 @@ export class OwnPrompt {
 
   /** … and when it never had one. @throws AcpError */
   failed(error: unknown, sessionId: string): AcpPromptResponse {
+    if (this.#kept !== null) throw this.#kept;
     const withdrawn = isSessiondError(error, "prompt_gone") && error.detail["outcome"] === "withdrawn";
     if (this.cancelled || withdrawn || this.over.signal.aborted) return { stopReason: "cancelled" };
     throw told(error, sessionId);
@@ -33,7 +36,7 @@ export class OwnPrompt {
 
   /**
    * Takes it back where it waits, ends its turn where it runs; resolves when one of both is done, or it ended by itself.
-   * Bounded: then it is answered, whatever the daemon does.
+   * Bounded: then it is answered, whatever the daemon does. Where another drives, what waits stays his, and is answered with that.
    */
   async cancel(session: Session, seat: ViewerSeat, waitMs: number): Promise<void> {
     if (this.cancelled) return;
@@ -42,7 +45,11 @@ export class OwnPrompt {
     const bound = setTimeout(() => this.over.abort(), waitMs);
     try {
       while (!this.over.signal.aborted && !(await this.#takenBack(session, seat))) await Promise.race([seat.changed(), aborted(this.over.signal)]);
-    } catch {
+    } catch (error) {
+      if (isSessiondError(error, "driver_taken") || isSessiondError(error, "not_driver")) {
+        const held = seat.state.queue.some((prompt) => prompt.prompt_id === this.id && prompt.held) ? ", held" : "";
+        this.#kept = told(error, session.id, `so this prompt could not be taken back: it still waits in the queue${held}, and sent again it would run twice`);
+      }
       this.over.abort();
     } finally {
       clearTimeout(bound);

@@ -19,14 +19,14 @@ interface Question {
   readonly approval: Approval;
   /** While the editor is asked. */
   asking: AbortController | null;
-  /** The editor has said what it had to say. */
-  done: boolean;
+  /** What the editor has said: its choice, which is on its way, or that it makes none. */
+  said: "choice" | "none" | null;
 }
 
 /**
  * Questions of turns that are this connection's own business. The editor is asked only while this connection drives: with
  * the wheel goes the question, and what was settled elsewhere is withdrawn. Where nobody drives the wheel is taken for it.
- * What the editor does not choose stays open, for other terminals.
+ * Where the editor makes no choice the question stays open, for other terminals and the session's policy, and the wheel is free.
  */
 export class Questions {
   readonly #parts: QuestionsParts;
@@ -40,7 +40,7 @@ export class Questions {
 
   opened(approval: Approval): void {
     if (this.#open.has(approval.approval_id)) return;
-    this.#open.set(approval.approval_id, { approval, asking: null, done: false });
+    this.#open.set(approval.approval_id, { approval, asking: null, said: null });
     this.reconsider();
   }
 
@@ -59,7 +59,8 @@ export class Questions {
   /** Also whenever the wheel may have changed hands. */
   reconsider(): void {
     const { wheel } = this.#parts;
-    const waiting = [...this.#open.values()].filter(({ done }) => !done);
+    const questions = [...this.#open.values()];
+    const waiting = questions.filter(({ said }) => said === null);
     if (wheel.drives) for (const question of waiting) void this.#ask(question);
     else {
       for (const question of waiting) {
@@ -68,7 +69,7 @@ export class Questions {
       }
       if (waiting.length > 0 && wheel.free) void this.#grip();
     }
-    if (this.#open.size === 0) this.#letGo();
+    if (questions.every(({ said }) => said === "none")) this.#letGo();
   }
 
   /** The connection or the session goes: nothing is asked any more. */
@@ -98,13 +99,18 @@ export class Questions {
     void this.#parts.wheel.release();
   }
 
+  #leave(question: Question): void {
+    question.said = "none";
+    this.reconsider();
+  }
+
   async #ask(question: Question): Promise<void> {
-    if (question.asking !== null) return;
+    if (question.asking !== null || question.said !== null) return;
     const { peer, seat, calls, owner, say } = this.#parts;
     const { approval } = question;
     const options = offered(approval, owner);
     if (options.length === 0) {
-      question.done = true;
+      this.#leave(question);
       return say(`${approval.tool} waits for an answer that can be given in a terminal only: \`sessiond approve --session ${seat.sessionId}\`.`);
     }
     const { signal } = (question.asking = new AbortController());
@@ -112,16 +118,16 @@ export class Questions {
     try {
       const { outcome } = mustReadAcp(permissionResponse, await peer.request("session/request_permission", params, { signal }));
       if (signal.aborted) return;
-      question.done = true;
       const optionId = outcome.outcome === "selected" ? outcome.optionId : undefined;
       // An answer that was not offered is none.
-      if (optionId === undefined || options.every((option) => option.optionId !== optionId)) return;
+      if (optionId === undefined || options.every((option) => option.optionId !== optionId)) return this.#leave(question);
+      question.said = "choice";
       const driver: DriverSeat = await seat.takeDriver();
       await driver.approve(approval, { optionId });
     } catch (error) {
       // Withdrawn, or a client that cannot be asked: others may answer.
       if (signal.aborted) return;
-      question.done = true;
+      this.#leave(question);
       if (isSessiondError(error) && error.code !== "approval_gone") say(`The answer did not count: ${error.message}`);
     }
   }

@@ -37,10 +37,9 @@ export class Wheel {
   async hold(signal?: AbortSignal): Promise<DriverSeat> {
     this.#holders += 1;
     try {
-      return await this.#inTurn(async () => {
-        await this.#lostIsBackOrGone(signal);
-        return this.#seat.takeDriver({ signal });
-      });
+      // Each by itself: one that is given up, and the wheel that is given back, wait behind nobody.
+      await this.#lostIsBackOrGone(signal);
+      return await this.#inTurn(() => this.#seat.takeDriver({ signal }));
     } catch (error) {
       // Given up before the answer, it may be ours all the same.
       void this.release();
