@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { once } from "node:events";
@@ -53,6 +53,47 @@ test("B2 a key that an agent says on stderr in two pieces, at the edge of the lo
     const text = readFileSync(join(root, "s", agentLogName), "utf8");
     expect([before, text.replaceAll("\n", "").includes(key.slice(0, 16)), text.includes(key.slice(16))]).toEqual([before, false, false]);
   }
+});
+
+/** The longest run of the key's letters that stands in the text. */
+function longestRun(secret: string, text: string): number {
+  let longest = 0;
+  for (let from = 0; from < secret.length; from += 1)
+    while (text.includes(secret.slice(from, from + longest + 1)) && from + longest < secret.length) longest += 1;
+  return longest;
+}
+
+test("B2 no part of a key stands in the log, wherever what came of a long line ends, and wherever an agent was ended", async () => {
+  const root = await place();
+  mkdirSync(join(root, "s"));
+  const quoted = 'pa"ss\\word-0987654321-zyx';
+  const secrets = [key, quoted, key.slice(6, 20), `${key.slice(30)}KEYKEY-and-more-of-it`, "Q".repeat(9) + "w".repeat(9_000)];
+  const unit = secrets
+    .slice(0, 4)
+    .flatMap((secret) => [secret, JSON.stringify(secret)])
+    .join(" ");
+  const log = async (pieces: readonly string[]): Promise<string> => {
+    const file = new StderrFile(join(root, "s"), { limits, hide: hiding(secrets) });
+    const pipe = new PassThrough();
+    file.drain(pipe);
+    for (const piece of pieces) pipe.write(piece);
+    const before = file.last;
+    pipe.end();
+    await once(pipe, "end");
+    file.close();
+    const path = join(root, "s", agentLogName);
+    const text = `${before}\n${file.last}\n${existsSync(path) ? readFileSync(path, "utf8") : ""}`;
+    rmSync(path, { force: true });
+    return text;
+  };
+  const long = `${unit} `.repeat(60);
+  for (let at = 0; at <= unit.length; at += 1) {
+    const cut = 8_200 - (8_200 % (unit.length + 1)) + unit.length + 1 + at;
+    for (const text of [await log([long.slice(0, cut), `${long.slice(cut)}\nnext\n`]), await log([unit.slice(0, at)])])
+      for (const secret of [key, quoted, JSON.stringify(quoted).slice(1, -1)]) expect([at, longestRun(secret, text) < 6]).toEqual([at, true]);
+  }
+  expect(await log([`${"Q".repeat(9)}${"w".repeat(8_500)}`, "w".repeat(500)])).not.toContain("www");
+  expect(await log(["what it said"])).toContain("what it said");
 });
 
 test("B2 a key with quotes is hidden in what an agent sends as JSON, too", () => {
