@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { once } from "node:events";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { limits } from "@sessiond/shared";
 import { AcpError } from "@sessiond/shared/acp";
 import { agentLogName } from "../../packages/daemon/src/agent-log.ts";
@@ -122,6 +122,34 @@ test("B25 a question about a call that is over is not asked: nothing of it could
   );
   expect(end.stop_reason).toBe("end_turn");
   expect(eventsOf(driver.frames, "approval_requested")).toEqual([]);
+});
+
+test("B25 a question about a call that ends right behind it is not asked", async () => {
+  const conversation = new Conversation({ name: "a", context: {} as never, limits, hide: (text) => text });
+  conversation.id = "c";
+  const never = new Promise<never>(() => undefined);
+  const ask = vi.fn(() => Promise.resolve({ allowed: true, cause: "answer", optionId: "allow_once" }));
+  const signal = new AbortController().signal;
+  const says = conversation.prompt({ request: () => never, closed: never } as never, { id: "c", parts: [], takes: {} as never }, {
+    turnId: "t",
+    signal,
+    ask,
+  } as never);
+  const told: unknown[] = [];
+  void (async () => {
+    for await (const one of says) told.push(one);
+  })();
+  const update = (one: object) => void conversation.notified("session/update", { sessionId: "c", update: { toolCallId: "a", ...one } });
+  update({ sessionUpdate: "tool_call", title: "rm -rf ~", rawInput: { command: "rm -rf ~" } });
+  const options = [{ optionId: "y", name: "Yes", kind: "allow_once" }];
+  const answer = conversation.requested("session/request_permission", { sessionId: "c", toolCall: { toolCallId: "a" }, options }, {
+    signal,
+    afterResponse: () => undefined,
+  } as never);
+  update({ sessionUpdate: "tool_call_update", status: "completed" });
+  expect(await answer).toEqual({ outcome: { outcome: "cancelled" } });
+  expect(ask).not.toHaveBeenCalled();
+  expect(told).toMatchObject([{ type: "tool_call" }, { type: "tool_call_update", status: "completed" }]);
 });
 
 test("B7 of what comes late for a call that has ended nothing is kept", () => {
