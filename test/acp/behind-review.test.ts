@@ -152,11 +152,23 @@ test("B25 a question about a call that ends right behind it is not asked", async
   expect(told).toMatchObject([{ type: "tool_call" }, { type: "tool_call_update", status: "completed" }]);
 });
 
-test("B7 of what comes late for a call that has ended nothing is kept", () => {
+test("B7 of what comes late for a call that has ended nothing is kept, and what it repeats is not told again", () => {
   const calls = new ToolCalls(limits);
-  calls.update({ toolCallId: "a", title: "t", status: "completed" } as never, () => "m");
-  calls.update({ toolCallId: "a", rawOutput: "z".repeat(100_000) } as never, () => "m");
-  expect(JSON.stringify(calls.get("a")?.told).length).toBeLessThan(1_000);
+  const update = (one: object) => calls.update({ toolCallId: "a", ...one } as never, () => "m").map(({ type }) => type);
+  const done = {
+    title: "Edit x",
+    kind: "edit",
+    status: "completed",
+    rawInput: { path: "/x" },
+    locations: [{ path: "/x" }],
+    content: [{ type: "diff", path: "/x", oldText: "a", newText: "b" }],
+  };
+  expect(update({ title: "Edit" })).toEqual(["tool_call"]);
+  expect(update(done)).toEqual(["tool_call_changed", "tool_call_update"]);
+  expect([update(done), update(done)]).toEqual([[], []]);
+  const late = { rawOutput: "z".repeat(100_000), rawInput: { x: "z".repeat(100_000) } };
+  expect([update(late), update(late), update({ ...done, ...late })]).toEqual([["tool_call_changed"], [], []]);
+  expect(JSON.stringify(calls.get("a")).length).toBeLessThan(1_000);
 });
 
 test("what is left out of a long output begins and ends between characters", () => {
