@@ -171,6 +171,21 @@ test("B7 of what comes late for a call that has ended nothing is kept, and what 
   expect(JSON.stringify(calls.get("a")).length).toBeLessThan(1_000);
 });
 
+test("B7 a call's end with a table of 20000 values is heard; a message beyond a limit is told of in the agent's log", async () => {
+  const house = await opened();
+  const driver = await house.driver();
+  const call = { toolCallId: "a", title: "query" };
+  const done = { ...call, status: "completed", content: [{ type: "content", content: { type: "text", text: "all rows" } }], rawOutput: Array(20_000).fill(0) };
+  await turn(
+    driver,
+    `update ${JSON.stringify({ sessionUpdate: "tool_call", ...call })}\nupdate ${JSON.stringify({ sessionUpdate: "tool_call_update", ...done })}\nlong 17000000`,
+  );
+  expect(eventsOf(driver.frames, "tool_call_update")).toMatchObject([{ status: "completed", result: "all rows" }]);
+  expect(readFileSync(house.file(driver, agentLogName), "utf8")).toMatch(
+    /^== not read: A message of 170\d+ bytes is longer than \d+ \(limit acp_message_bytes_max\)/m,
+  );
+});
+
 test("what is left out of a long output begins and ends between characters", () => {
   for (const letter of ["é", "€", "😀", "\ufffd"])
     for (const shift of [0, 1, 2, 3]) {
