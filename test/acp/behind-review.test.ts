@@ -1,8 +1,8 @@
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { once } from "node:events";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { limits } from "@sessiond/shared";
 import { AcpError } from "@sessiond/shared/acp";
 import { agentLogName } from "../../packages/daemon/src/agent-log.ts";
@@ -55,6 +55,47 @@ test("B2 a key that an agent says on stderr in two pieces, at the edge of the lo
   }
 });
 
+/** The longest run of the key's letters that stands in the text. */
+function longestRun(secret: string, text: string): number {
+  let longest = 0;
+  for (let from = 0; from < secret.length; from += 1)
+    while (text.includes(secret.slice(from, from + longest + 1)) && from + longest < secret.length) longest += 1;
+  return longest;
+}
+
+test("B2 no part of a key stands in the log, wherever what came of a long line ends, and wherever an agent was ended", async () => {
+  const root = await place();
+  mkdirSync(join(root, "s"));
+  const quoted = 'pa"ss\\word-0987654321-zyx';
+  const secrets = [key, quoted, key.slice(6, 20), `${key.slice(30)}KEYKEY-and-more-of-it`, "Q".repeat(9) + "w".repeat(9_000)];
+  const unit = secrets
+    .slice(0, 4)
+    .flatMap((secret) => [secret, JSON.stringify(secret)])
+    .join(" ");
+  const log = async (pieces: readonly string[]): Promise<string> => {
+    const file = new StderrFile(join(root, "s"), { limits, hide: hiding(secrets) });
+    const pipe = new PassThrough();
+    file.drain(pipe);
+    for (const piece of pieces) pipe.write(piece);
+    const before = file.last;
+    pipe.end();
+    await once(pipe, "end");
+    file.close();
+    const path = join(root, "s", agentLogName);
+    const text = `${before}\n${file.last}\n${existsSync(path) ? readFileSync(path, "utf8") : ""}`;
+    rmSync(path, { force: true });
+    return text;
+  };
+  const long = `${unit} `.repeat(60);
+  for (let at = 0; at <= unit.length; at += 1) {
+    const cut = 8_200 - (8_200 % (unit.length + 1)) + unit.length + 1 + at;
+    for (const text of [await log([long.slice(0, cut), `${long.slice(cut)}\nnext\n`]), await log([unit.slice(0, at)])])
+      for (const secret of [key, quoted, JSON.stringify(quoted).slice(1, -1)]) expect([at, longestRun(secret, text) < 6]).toEqual([at, true]);
+  }
+  expect(await log([`${"Q".repeat(9)}${"w".repeat(8_500)}`, "w".repeat(500)])).not.toContain("www");
+  expect(await log(["what it said"])).toContain("what it said");
+});
+
 test("B2 a key with quotes is hidden in what an agent sends as JSON, too", () => {
   const secret = 'pa"ss"word\\0123456789';
   expect(wordsOfError(new AcpError(-32603, "no", { env: { K: secret } }, true), hiding([secret]))).not.toContain("0123456789");
@@ -85,11 +126,66 @@ test("B25 a question about a call that is over is not asked: nothing of it could
   expect(eventsOf(driver.frames, "approval_requested")).toEqual([]);
 });
 
-test("B7 of what comes late for a call that has ended nothing is kept", () => {
+test("B25 a question about a call that ends right behind it is not asked", async () => {
+  const conversation = new Conversation({ name: "a", context: {} as never, limits, hide: (text) => text });
+  conversation.id = "c";
+  const never = new Promise<never>(() => undefined);
+  const ask = vi.fn(() => Promise.resolve({ allowed: true, cause: "answer", optionId: "allow_once" }));
+  const signal = new AbortController().signal;
+  const says = conversation.prompt({ request: () => never, closed: never } as never, { id: "c", parts: [], takes: {} as never }, {
+    turnId: "t",
+    signal,
+    ask,
+  } as never);
+  const told: unknown[] = [];
+  void (async () => {
+    for await (const one of says) told.push(one);
+  })();
+  const update = (one: object) => void conversation.notified("session/update", { sessionId: "c", update: { toolCallId: "a", ...one } });
+  update({ sessionUpdate: "tool_call", title: "rm -rf ~", rawInput: { command: "rm -rf ~" } });
+  const options = [{ optionId: "y", name: "Yes", kind: "allow_once" }];
+  const answer = conversation.requested("session/request_permission", { sessionId: "c", toolCall: { toolCallId: "a" }, options }, {
+    signal,
+    afterResponse: () => undefined,
+  } as never);
+  update({ sessionUpdate: "tool_call_update", status: "completed" });
+  expect(await answer).toEqual({ outcome: { outcome: "cancelled" } });
+  expect(ask).not.toHaveBeenCalled();
+  expect(told).toMatchObject([{ type: "tool_call" }, { type: "tool_call_update", status: "completed" }]);
+});
+
+test("B7 of what comes late for a call that has ended nothing is kept, and what it repeats is not told again", () => {
   const calls = new ToolCalls(limits);
-  calls.update({ toolCallId: "a", title: "t", status: "completed" } as never, () => "m");
-  calls.update({ toolCallId: "a", rawOutput: "z".repeat(100_000) } as never, () => "m");
-  expect(JSON.stringify(calls.get("a")?.told).length).toBeLessThan(1_000);
+  const update = (one: object) => calls.update({ toolCallId: "a", ...one } as never, () => "m").map(({ type }) => type);
+  const done = {
+    title: "Edit x",
+    kind: "edit",
+    status: "completed",
+    rawInput: { path: "/x" },
+    locations: [{ path: "/x" }],
+    content: [{ type: "diff", path: "/x", oldText: "a", newText: "b" }],
+  };
+  expect(update({ title: "Edit" })).toEqual(["tool_call"]);
+  expect(update(done)).toEqual(["tool_call_changed", "tool_call_update"]);
+  expect([update(done), update(done)]).toEqual([[], []]);
+  const late = { rawOutput: "z".repeat(100_000), rawInput: { x: "z".repeat(100_000) } };
+  expect([update(late), update(late), update({ ...done, ...late })]).toEqual([["tool_call_changed"], [], []]);
+  expect(JSON.stringify(calls.get("a")).length).toBeLessThan(1_000);
+});
+
+test("B7 a call's end with a table of 20000 values is heard; a message beyond a limit is told of in the agent's log", async () => {
+  const house = await opened();
+  const driver = await house.driver();
+  const call = { toolCallId: "a", title: "query" };
+  const done = { ...call, status: "completed", content: [{ type: "content", content: { type: "text", text: "all rows" } }], rawOutput: Array(20_000).fill(0) };
+  await turn(
+    driver,
+    `update ${JSON.stringify({ sessionUpdate: "tool_call", ...call })}\nupdate ${JSON.stringify({ sessionUpdate: "tool_call_update", ...done })}\nlong 17000000`,
+  );
+  expect(eventsOf(driver.frames, "tool_call_update")).toMatchObject([{ status: "completed", result: "all rows" }]);
+  expect(readFileSync(house.file(driver, agentLogName), "utf8")).toMatch(
+    /^== not read: A message of 170\d+ bytes is longer than \d+ \(limit acp_message_bytes_max\)/m,
+  );
 });
 
 test("what is left out of a long output begins and ends between characters", () => {

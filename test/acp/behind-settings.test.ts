@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "vitest";
 import { AcpStreet, said, turn, type AcpHouse, type AgentScript } from "../support/acp-house.ts";
-import { eventsOf, type TestSeat } from "../support/session-rig.ts";
+import { eventually } from "../support/eventually.ts";
+import { eventsOf, promptId, type TestSeat } from "../support/session-rig.ts";
 
 /** Modes, options and the model of an ACP agent: told, chosen, held to after each start, and taken back where it refuses. */
 const street = new AcpStreet();
@@ -139,6 +140,38 @@ test("B44 a prompt is not given to another model than was named: one that is not
   expect(await fails({ session: {} }, "large")).toMatchObject({
     error: { code: "model_unknown", message: expect.stringContaining("lets nobody choose its model") },
   });
+});
+
+const picture = { type: "image" as const, mime_type: "image/png", data: "iVBORw0KGgo=" };
+const sendPicture = async (house: AcpHouse, seat: TestSeat) => {
+  const session_id = seat.rig.sessionId;
+  const { turn_id } = await house.house.daemon.call("send_prompt", { session_id, prompt_id: promptId(), when_busy: "queue", parts: [picture] }, seat.auth);
+  await seat.until(({ state }) => state.last_turn?.turn_id === turn_id);
+  expect(eventsOf(seat.frames, "turn_ended").at(-1)).toMatchObject({ error: { code: "unsupported" } });
+};
+
+test.each([
+  ["small", "large", "model_unknown"],
+  ["large", "small", undefined],
+])("B44 what is chosen after a start counts, %s before and %s then, also where the first prompt was none for this agent", async (before, then, code) => {
+  const house = await open({ errors: { "session/set_config_option": { code: -32603, message: "no" } } });
+  const driver = await house.driver({ model: before });
+  await sendPicture(house, driver);
+  await configure(house, driver, { model: then });
+  expect((await turn(driver, "say x")).error?.code).toBe(code);
+});
+
+test("B44 what is chosen while an agent is started again counts for its first prompt", async () => {
+  const house = await street.open({ script: { session, hang: ["session/set_config_option"] }, limits: { agent_setting_wait_ms: 1_000 } });
+  const driver = await house.driver({ model: "large" });
+  expect(await turn(driver, "say never")).toMatchObject({ error: { code: "model_unknown" } });
+  for (const pid of house.processes()) process.kill(pid, "SIGKILL");
+  await driver.until((seat) => notices(seat).some(([code]) => code === "agent_ended"));
+  const { turn_id } = await driver.prompt("say x");
+  await eventually("the agent is told", () => told(house).length > 1);
+  await configure(house, driver, { model: "small" });
+  await driver.until(({ state }) => state.last_turn?.turn_id === turn_id);
+  expect(said(driver)).toEqual(["x"]);
 });
 
 test("B44 a model is not chosen of an agent that has told that it offers none", async () => {

@@ -66,7 +66,6 @@ test("a tool call goes forwards: made, changed, running, done, with its output, 
     { ...call, type: "tool_call_update", status: "in_progress" },
     { ...call, type: "tool_call_chunk", content: { type: "text", text: "half" } },
     { ...call, type: "tool_call_chunk", content: { type: "text", text: " and half" } },
-    { ...call, type: "tool_call_changed", diffs: ours },
     { ...call, type: "tool_call_update", status: "completed", result: "half and half" },
   ]);
   expect(driver.state.files).toMatchObject([{ path: "/w/a.txt", tool_call_id: "c1" }]);

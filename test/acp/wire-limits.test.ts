@@ -53,13 +53,15 @@ test("B7: of a long message the id is also found behind its params; where none i
   expect(rig.said.map(({ id }) => id)).toEqual(["last", 8, null, null, null, null]);
 });
 
-test("B7: a long notification is passed over without an answer", async () => {
+test("B7: a long notification is passed over without an answer, and not in silence", async () => {
   const heard: string[] = [];
-  const rig = wireRig({ ...small, onNotification: (method) => void heard.push(method) });
+  const dropped: string[] = [];
+  const rig = wireRig({ ...small, onNotification: (method) => void heard.push(method), onDropped: (why) => void dropped.push(why) });
   rig.hear(notification("long", { long, id: 4 }), notification("short"));
   await rig.peer.handled();
   expect(heard).toEqual(["short"]);
   expect(rig.said).toEqual([]);
+  expect(dropped).toEqual([expect.stringMatching(/is longer than 2000 \(limit acp_message_bytes_max\), and was not read/)]);
 });
 
 test("B7: an answer of theirs that is beyond a limit ends the wait for it", async () => {
@@ -119,13 +121,13 @@ test("B7 B24: what has more values than acp_values_max is refused, and never par
   const zeros = (values: number) => `[${"0,".repeat(values - 4)}0]`;
   rig.hear(asked("fits", zeros(limits.acp_values_max)), asked("too many", zeros(limits.acp_values_max + 1)));
   rig.hear(asked("empty lists", `[${"[],".repeat(100_000)}[]]`), asked("words", JSON.stringify({ text: '",\\"'.repeat(100_000) })));
-  rig.hear(`{"jsonrpc":"2.0","id":1,"result":${zeros(20_000)}}`);
+  rig.hear(`{"jsonrpc":"2.0","id":1,"result":${zeros(limits.acp_values_max + 2)}}`);
   const parsed = parse.mock.calls.map(([line]) => line).filter((line) => line.length > 10_000 && !/"id":"[^"]*","result"/.test(line));
   parse.mockRestore();
   expect(parsed.map((line) => /"id":"([^"]*)","method"/.exec(line)?.[1])).toEqual(["fits", "words"]);
   expect(rig.said.map(({ id, error }) => [id, (error as { code: number; message: string } | undefined)?.message])).toEqual([
     ["fits", undefined],
-    ["too many", expect.stringMatching(/has more values than 16384 \(limit acp_values_max\)/)],
+    ["too many", expect.stringMatching(/has more values than 65536 \(limit acp_values_max\)/)],
     ["empty lists", expect.stringMatching(/acp_values_max/)],
     ["words", undefined],
   ]);

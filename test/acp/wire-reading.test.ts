@@ -61,8 +61,36 @@ test("B24 beyond acp_wrong_max wrong elements of a list no further one is looked
       .or(z.custom(() => (looked++, false))),
   );
   const wrong = (count: number) => Array.from({ length: count }, () => 0);
-  expect(schema.parse(["a", ...wrong(limits.acp_wrong_max), "b", 0, "c", ...wrong(10_000)])).toEqual(["a", "b"]);
+  expect(mustReadAcp(schema, ["a", ...wrong(limits.acp_wrong_max), "b", 0, "c", ...wrong(10_000)])).toEqual(["a", "b"]);
   expect(looked).toBe(limits.acp_wrong_max + 3);
+  // Of one message: as many lists as it likes have no more together. The next message has as many again.
+  for (const times of [1, 2]) {
+    looked = 0;
+    mustReadAcp(
+      list(schema),
+      Array.from({ length: 240 }, () => wrong(limits.acp_wrong_max)),
+    );
+    expect([times, looked]).toEqual([times, limits.acp_wrong_max + 1]);
+  }
+});
+
+test("B24 beyond acp_wrong_max what may be left out of a message is not looked at any more, whatever is wrong with it", () => {
+  const many = <T>(one: T): T[] => Array.from({ length: limits.acp_wrong_max + 1 }, () => one);
+  const right = { content: "x", priority: "high", status: "completed" };
+  expect(updateOf({ sessionUpdate: "plan", entries: [...many({ content: "x", priority: 1 }), right] })).toMatchObject({
+    entries: many({ content: "x", priority: "medium", status: "pending" }),
+  });
+  // What is not told is not wrong; what a tool call shows is never left out.
+  expect(updateOf({ sessionUpdate: "plan", entries: [...many({ content: "x" }), right] })).toMatchObject({ entries: [...many({ content: "x" }), right] });
+  const text = { type: "content", content: { type: "text", text: "t" } };
+  const locations = [{ path: "/x" }];
+  const call = { sessionUpdate: "tool_call_update", toolCallId: "c", status: "completed", rawOutput: [text] };
+  expect(updateOf({ ...call, content: [...many({ type: "hologram" }), text], locations })).toEqual({
+    known: true,
+    ...call,
+    locations,
+    content: [...many({ type: "unknown", unknown: { type: "hologram" } }), { type: "unknown", unknown: text }],
+  });
 });
 
 test("what may be absent and is wrong is left out, and the rest is kept", () => {

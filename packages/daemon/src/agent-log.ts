@@ -6,5 +6,6 @@ export const agentLogWords = {
   started: "== started",
   ready: "== ready",
   failed: "== failed to start:",
+  dropped: "== not read:",
   ended: "== ended",
 } as const;

@@ -321,11 +321,15 @@ export const limitTable = {
   },
   acp_depth_max: { value: 64, unit: "count", why: "values within values of one message: what walks them goes down by calls, and the stack is everybody's" },
   acp_values_max: {
-    value: 16_384,
+    value: 65_536,
     unit: "count",
-    why: "values of one message, whose text may be long: each that is wrong costs some microseconds, which are everybody's; a long list of sessions has thousands",
+    why: "values of one message: each costs about half a microsecond, which is everybody's; a table that a tool put out has tens of thousands",
   },
-  acp_wrong_max: { value: 64, unit: "count", why: "elements of one list that are wrong, and left out singly; beyond it so is the rest of the list" },
+  acp_wrong_max: {
+    value: 64,
+    unit: "count",
+    why: "of what is wrong in one message and left out singly: each costs some microseconds; beyond it all the rest that may be left out is",
+  },
   acp_id_chars_max: { value: 256, unit: "chars", why: "an id of a request is kept until its answer; others use numbers, or 36 characters" },
   acp_requests_open_max: {
     value: 256,

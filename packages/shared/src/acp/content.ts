@@ -1,10 +1,10 @@
 import { z } from "zod";
-import { maybe, maybeList, meta } from "./lenient.ts";
+import { known, maybe, maybeList, meta } from "./lenient.ts";
 
 const annotations = maybe(z.object({ audience: maybeList(z.enum(["assistant", "user"])), lastModified: maybe(z.string()), priority: maybe(z.number()) }));
 const any = { annotations, _meta: meta };
 
-const known = z.discriminatedUnion("type", [
+const knownBlock = z.discriminatedUnion("type", [
   z.object({ type: z.literal("text"), text: z.string(), ...any }),
   z.object({ type: z.literal("image"), data: z.string(), mimeType: z.string(), uri: maybe(z.string()), ...any }),
   z.object({ type: z.literal("audio"), data: z.string(), mimeType: z.string(), ...any }),
@@ -33,7 +33,7 @@ const unknownOf = (raw: unknown) => ({ type: "unknown" as const, unknown: raw })
 type Unknown = ReturnType<typeof unknownOf>;
 
 /** A block of content; of a type that we do not know, or broken: `{ type: "unknown", unknown: raw }`. */
-export const contentBlock = z.unknown().transform((raw): z.output<typeof known> | Unknown => known.safeParse(raw).data ?? unknownOf(raw));
+export const contentBlock = z.unknown().transform((raw): z.output<typeof knownBlock> | Unknown => known(knownBlock, raw) ?? unknownOf(raw));
 export type ReadContentBlock = z.output<typeof contentBlock>;
 
 const knownToolContent = z.discriminatedUnion("type", [
@@ -43,5 +43,11 @@ const knownToolContent = z.discriminatedUnion("type", [
 ]);
 
 /** What a tool call shows; of a type that we do not know, or broken: `{ type: "unknown", unknown: raw }`. */
-export const toolContent = z.unknown().transform((raw): z.output<typeof knownToolContent> | Unknown => knownToolContent.safeParse(raw).data ?? unknownOf(raw));
-export type ReadToolContent = z.output<typeof toolContent>;
+const toolContentOf = (raw: unknown): z.output<typeof knownToolContent> | Unknown => known(knownToolContent, raw) ?? unknownOf(raw);
+export type ReadToolContent = ReturnType<typeof toolContentOf>;
+
+/** All of it, whatever is wrong with some: a person is asked about it. */
+export const toolContents = z
+  .unknown()
+  .transform((raw) => (Array.isArray(raw) ? raw.map(toolContentOf) : undefined))
+  .optional();

@@ -12,7 +12,9 @@ export type Message =
   | { readonly kind: "failure"; readonly id: unknown; readonly code: number; readonly message: string; readonly data: unknown; readonly theirs: boolean }
   /** To be answered by an error. */
   | { readonly kind: "refused"; readonly id: RequestId; readonly code: number; readonly why: string }
-  /** Nothing to answer: not JSON-RPC at all, or a notification that cannot be read. */
+  /** A notification beyond a limit: there is nothing to answer. */
+  | { readonly kind: "dropped"; readonly why: string }
+  /** Nothing to answer: not JSON-RPC at all. */
   | { readonly kind: "ignored" };
 
 const ignored: Message = { kind: "ignored" };
@@ -68,7 +70,7 @@ function ofAnswer(said: Record<string, unknown>): Message {
 function ofUnread({ refused: { id, kind }, limit, bytes }: Extract<CutLine, { refused: unknown }>, limits: Limits): Message {
   const what = { acp_message_bytes_max: `of ${bytes} bytes is longer than`, acp_depth_max: "is nested deeper than", acp_values_max: "has more values than" };
   const why = `A message ${what[limit]} ${limits[limit]} (limit ${limit}), and was not read.`;
-  if (kind === "notification") return ignored;
+  if (kind === "notification") return { kind: "dropped", why };
   if (kind === "response") return { kind: "failure", id, code: acpErrors.internal_error, message: why, data: { limit, value: limits[limit] }, theirs: false };
   return refused(
     kind === "request" && fits(id, limits) ? id : null,

@@ -17,6 +17,8 @@ export interface PeerOptions {
   readonly onRequest: RequestHandler;
   /** Their notifications, in order. The next message is handled when it is done, so it must not wait for an answer of theirs. */
   readonly onNotification: (method: string, params: unknown) => void | Promise<void>;
+  /** Why a notification of theirs was not read, being beyond a limit: nobody else is told. */
+  readonly onDropped?: ((why: string) => void) | undefined;
   readonly limits: Limits;
   /** Bugs: what handlers threw that is no AcpError. */
   readonly report?: ((error: unknown) => void) | undefined;
@@ -155,6 +157,9 @@ export class JsonRpcPeer {
         return this.#ours.answered(message.id, new AcpError(message.code, message.message, message.data, message.theirs)) ? turn() : undefined;
       case "refused":
         this.#theirs.refuse(message.id, { code: message.code, message: message.why });
+        return undefined;
+      case "dropped":
+        this.#options.onDropped?.(message.why);
         return undefined;
       case "ignored":
         return undefined;

@@ -4,17 +4,39 @@ import { AcpError, acpErrors } from "./acp-error.ts";
 
 /**
  * How we read what others send: what is required must be there; `null` where something may be absent counts as absent; what
- * may be absent and is wrong is left out, and does not cost the message, though beyond some in one list its rest goes too; unknown fields are passed over.
+ * may be absent and is wrong is left out, and does not cost the message; unknown fields are passed over. What is right is read
+ * in no time, what is wrong with something takes a while to find out: beyond some in one message, all the rest that may be left out is.
  */
 
-const noNull = (raw: unknown): unknown => (raw === null ? undefined : raw);
+/** Found wrong in the message that is being read: reading waits for nothing, so it is one at a time. */
+let wrong = 0;
+const isEnough = (): boolean => wrong > limits.acp_wrong_max;
+
+/** Instead of what is wrong. */
+const instead =
+  <T>(value: T) =>
+  (): T => {
+    wrong += 1;
+    return value;
+  };
 
 /** May be absent. */
 export const maybe = <T extends z.ZodType>(schema: T) =>
   z
-    .preprocess(noNull, schema.optional())
-    .catch(undefined as never)
+    .preprocess((raw) => (raw === null || isEnough() ? undefined : raw), schema.optional())
+    .catch(instead(undefined as never))
     .optional();
+
+/** May be absent or wrong, and is `value` then. */
+export const or = <T extends z.ZodType<string>>(schema: T, value: z.output<T>) =>
+  z.preprocess((raw) => ((raw ?? null) === null || isEnough() ? value : raw), schema).catch(instead(value) as never);
+
+/** Undefined where it is wrong, or nothing is looked at any more. */
+export function known<T extends z.ZodType>(schema: T, raw: unknown): z.output<T> | undefined {
+  if (isEnough()) return undefined;
+  const read = schema.safeParse(raw);
+  return read.success ? read.data : instead(undefined)();
+}
 
 /** May be absent, and is a list: what is wrong in it is left out. Empty when absent. */
 export const maybeList = <T extends z.ZodType>(schema: T) =>
@@ -49,14 +71,13 @@ export const parts = <T extends z.ZodRawShape>(shape: T) => {
 
 export const meta = maybe(z.record(z.string(), z.unknown()));
 
-/** A right one is read in no time; what is wrong with one takes a while to find out. */
 function rightOnes<T extends z.ZodType>(schema: T, raw: readonly unknown[]): z.output<T>[] {
   const right: z.output<T>[] = [];
-  let wrong = 0;
   for (const one of raw) {
+    if (isEnough()) break;
     const read = schema.safeParse(one);
     if (read.success) right.push(read.data);
-    else if ((wrong += 1) > limits.acp_wrong_max) break;
+    else wrong += 1;
   }
   return right;
 }
@@ -65,6 +86,7 @@ export type AcpRead<T> = { readonly ok: true; readonly value: T } | { readonly o
 
 /** Reads by a schema; never throws. The error is `invalid_params`, and its message names the field. */
 export function readAcp<T extends z.ZodType>(schema: T, raw: unknown): AcpRead<z.output<T>> {
+  wrong = 0;
   // `params` may be left out where everything in it may be.
   const read = schema.safeParse(raw ?? {});
   if (read.success) return { ok: true, value: read.data };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { flag, list, marker, maybe, maybeList, meta, parts } from "./lenient.ts";
+import { flag, list, marker, maybe, maybeList, meta, or, parts } from "./lenient.ts";
 import { configOption, configOptions, modes } from "./session-settings.ts";
 import { acpPermissionKinds, toolCallUpdate } from "./session-update.ts";
 
@@ -63,9 +63,9 @@ export type ReadPromptResponse = z.output<typeof promptResponse>;
 
 const permissionOption = z.object({
   optionId: z.string(),
-  name: z.string().catch(""),
+  name: or(z.string(), ""),
   /** "unknown": of a kind that we do not know; shown, and never chosen by a policy. */
-  kind: z.enum(acpPermissionKinds).or(z.literal("unknown")).catch("unknown"),
+  kind: or(z.enum([...acpPermissionKinds, "unknown"]), "unknown"),
   _meta: meta,
 });
 /** Params of `session/request_permission`. */

@@ -22,7 +22,7 @@ export const configOption = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("select"),
     currentValue: z.string(),
-    options: list(z.union([group, value])).transform((entries) =>
+    options: list(z.union([value, group])).transform((entries) =>
       entries.flatMap((entry): ReadConfigValue[] => ("group" in entry ? entry.options.map((one) => ({ ...one, group: entry.name })) : [entry])),
     ),
     ...option,

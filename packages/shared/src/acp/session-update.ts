@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { contentBlock, toolContent } from "./content.ts";
-import { list, maybe, meta } from "./lenient.ts";
+import { contentBlock, toolContents } from "./content.ts";
+import { list, maybe, meta, or } from "./lenient.ts";
 import { configOption } from "./session-settings.ts";
 
 /** Words of ACP. */
@@ -14,8 +14,8 @@ const toolFields = {
   name: maybe(z.string()),
   kind: maybe(z.enum(acpToolKinds)),
   status: maybe(z.enum(acpToolStatuses)),
-  content: maybe(list(toolContent)),
   locations: maybe(list(location)),
+  content: toolContents,
   rawInput: z.unknown().optional(),
   rawOutput: z.unknown().optional(),
   _meta: meta,
@@ -27,10 +27,10 @@ export const toolCallUpdate = z.object({ toolCallId: z.string(), title: maybe(z.
 const chunk = { content: contentBlock, messageId: maybe(z.string()), _meta: meta };
 const planEntry = z.object({
   content: z.string(),
-  priority: z.enum(["high", "medium", "low"]).catch("medium"),
-  status: z.enum(["pending", "in_progress", "completed"]).catch("pending"),
+  priority: or(z.enum(["high", "medium", "low"]), "medium"),
+  status: or(z.enum(["pending", "in_progress", "completed"]), "pending"),
 });
-const command = z.object({ name: z.string(), description: z.string().catch(""), input: maybe(z.object({ hint: z.string() })) });
+const command = z.object({ name: z.string(), description: or(z.string(), ""), input: maybe(z.object({ hint: z.string() })) });
 const of = <K extends string>(kind: K) => ({ sessionUpdate: z.literal(kind) });
 
 const known = z.discriminatedUnion("sessionUpdate", [

@@ -52,8 +52,8 @@ export class AcpAgent implements Agent {
   #program: Program | null = null;
   /** As of the last look. */
   #missing: string | null = null;
-  /** It has had no prompt since its start. */
-  #begunWith: { readonly live: Live; readonly wrongModel: string | null } | null = null;
+  /** What became of the model that was told to it at its start, until its first prompt comes or something else is chosen. */
+  #begunWith: Promise<string | null> | null = null;
   #closed = false;
   /** A prompt has come, and the agent has not got it yet. */
   #preparing = false;
@@ -77,6 +77,7 @@ export class AcpAgent implements Agent {
   }
 
   chosenChanged(): void {
+    this.#begunWith = null;
     if (this.#live !== null && !this.#live.program.over) this.#live.settings.apply().catch((error: unknown) => this.#options.report(error));
   }
 
@@ -85,18 +86,22 @@ export class AcpAgent implements Agent {
     this.#preparing = true;
     try {
       const live = await this.#ready(turn.signal);
+      // What was told to it at its start is not told again for this prompt; for the next one it is, whatever becomes of this.
+      const begunWith = this.#begunWith;
+      this.#begunWith = null;
       const refused = whyRefused(parts, live.takes, name);
       if (refused !== null) throw new TurnFailure("unsupported", `Not supported: ${refused}.`);
-      // What was told to it at its start is not told again.
-      const wrongModel = live === this.#begunWith?.live ? this.#begunWith.wrongModel : await unlessAborted(turn.signal, live.settings.apply());
-      this.#begunWith = null;
+      const wrongModel = await unlessAborted(turn.signal, begunWith ?? live.settings.apply());
       if (turn.signal.aborted) return;
       if (wrongModel !== null) throw new TurnFailure("model_unknown", `The model cannot be had: ${wrongModel}.`);
       this.#preparing = false;
       yield* live.conversation.prompt(live.program.peer, { id: live.id, parts, takes: live.takes }, turn);
     } catch (error) {
       if (turn.signal.aborted) return;
-      yield failed(await this.#wordsOf(error));
+      const end = failed(await this.#wordsOf(error));
+      // Who takes this does not come back.
+      this.#preparing = false;
+      yield end;
     } finally {
       this.#preparing = false;
     }
@@ -168,7 +173,8 @@ export class AcpAgent implements Agent {
     const live: Live = { ...opened, program, conversation, settings };
     this.#live = live;
     // Before anything is told of it: what it has by itself would take back what people chose.
-    this.#begunWith = { live, wrongModel: await settings.apply() };
+    this.#begunWith = settings.apply();
+    await this.#begunWith;
     if (opened.how === "loaded") await conversation.replay.over(signal);
     return live;
   }

@@ -173,12 +173,13 @@ export class Conversation {
     if (running === null || sessionId !== this.id) return cancelled;
     const { turn, said, events } = running;
     const shown = put(said, events.called(toolCall));
-    const call = events.calls.get(toolCall.toolCallId);
-    // What is told of a call that is over is not shown any more, so nobody could judge it.
-    const question = call === undefined || isOver(call.status) ? null : offered(call, options, this.#host.name);
     // First what it is about, so that the question is about something.
     await (shown ?? said.taken());
-    if (question === null || turn.signal.aborted) return cancelled;
+    const call = events.calls.get(toolCall.toolCallId);
+    // What is told of a call that is over, which it may be since the agent asked, is not shown any more, so nobody could judge it.
+    if (call === undefined || isOver(call.status) || turn.signal.aborted) return cancelled;
+    const question = offered(call, options, this.#host.name);
+    if (question === null) return cancelled;
     const answer = await unlessAborted(turn.signal, turn.ask(question.question, givenUp));
     if (answer === null) return cancelled;
     if (answer.cause === undefined && !answer.allowed && !turn.signal.aborted) void put(said, this.#unasked(question.question.toolCallId, answer));

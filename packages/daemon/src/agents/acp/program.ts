@@ -30,7 +30,7 @@ export class Program {
     this.#limits = limits;
     this.log = log;
     this.#onEnd = onEnd;
-    this.peer = new JsonRpcPeer({ ...handlers, limits, write: (text) => this.#write(text) });
+    this.peer = new JsonRpcPeer({ ...handlers, limits, write: (text) => this.#write(text), onDropped: (why) => log.note("dropped", why) });
     log.drain(child.stderr);
     this.#ended = this.#read();
     // Also when what is wrong is the connection alone: nobody talks with it any more.

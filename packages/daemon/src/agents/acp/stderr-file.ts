@@ -30,7 +30,7 @@ export class StderrFile {
 
   /** The agent's newest line that is not blank, for a sentence: without secrets, and nothing that a terminal obeys. */
   get last(): string {
-    const open = this.#hide(this.#line).trim();
+    const open = this.#hide(this.#line, true).trim();
     return escapeDeceptive(open === "" ? this.#last : open).slice(0, this.#limits.agent_text_chars_max);
   }
 
@@ -42,7 +42,11 @@ export class StderrFile {
   drain(pipe: Readable): void {
     const decoder = new StringDecoder("utf8");
     pipe.on("data", (bytes: Buffer) => this.#take(decoder.write(bytes)));
-    pipe.on("end", () => this.#take("\n"));
+    pipe.on("end", () => {
+      // It may have been ended in the middle of what it wrote.
+      this.#line = this.#hide(this.#line, true);
+      this.#take("\n");
+    });
     pipe.on("error", () => undefined);
   }
 
@@ -61,8 +65,8 @@ export class StderrFile {
     if (end > 0 && this.#cut) this.#cut = false;
     if (this.#cut) this.#line = "";
     if (this.#line.length <= 2 * most) return;
-    // The rest of a line that is too long is left out. Twice as much was looked at as is written: no secret is written in part.
-    this.#put([this.#hide(this.#line)]);
+    // The rest of a line that is too long is left out: what has come of it may end in the middle of a secret.
+    this.#put([this.#hide(this.#line, true)]);
     this.#cut = true;
     this.#line = "";
   }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Limits } from "@sessiond/shared";
 import type { ReadPermissionRequest } from "@sessiond/shared/acp";
 import type { AgentEvent } from "../agent.ts";
@@ -22,6 +23,8 @@ export interface Call {
 interface Kept extends Call {
   /** Of its output, what was given as chunks. */
   shown: string;
+  /** A digest of each part that was told last: the same again is no news. */
+  digests: Readonly<Record<string, string>>;
 }
 
 const ranks = ["pending", "in_progress", "completed", "failed"] as const;
@@ -46,10 +49,16 @@ export class ToolCalls {
     const id = this.#idOf(update.toolCallId);
     const before = this.#calls.get(id);
     if (before === undefined) return this.#begin(id, update, messageId);
-    const told = isOver(before.status) ? before.told : { ...before.told, ...given(update) };
-    const now: Kept = { ...before, told, input: update.rawInput === undefined ? before.input : this.#inputOf(update.rawInput) };
+    const parts = this.#partsOf(update);
+    const news: typeof parts = Object.fromEntries(Object.entries(parts).filter(([name, value]) => digestOf(value) !== before.digests[name]));
+    const digests = { ...before.digests, ...digestsOf(news) };
+    // Of what comes late nothing is kept: nobody asks about it any more, and it may be large.
+    const now: Kept = isOver(before.status)
+      ? { ...before, digests }
+      : { ...before, digests, told: { ...before.told, ...given(update) }, input: parts.input ?? before.input };
     this.#calls.set(id, now);
-    return [...this.#changed(id, update, before), ...this.#progress(now, update)];
+    const changed: AgentEvent[] = Object.keys(news).length === 0 ? [] : [{ type: "tool_call_changed", tool_call_id: id, ...news }];
+    return [...changed, ...this.#progress(now, update)];
   }
 
   #begin(id: string, update: ToldCall, messageId: () => string): AgentEvent[] {
@@ -57,32 +66,24 @@ export class ToolCalls {
     if (this.#open >= limits.calls_open_max) return [];
     const kind = toolKindOf(update.kind);
     const tool = line(update.name ?? "", limits.title_chars_max) || kind;
-    const call: Kept = { id, told: update, tool, input: this.#inputOf(update.rawInput), status: "pending", shown: "" };
+    const parts = { title: tool, kind, input: {}, ...this.#partsOf(update) };
+    const call: Kept = { id, told: update, tool, input: parts.input, status: "pending", shown: "", digests: digestsOf(parts) };
     this.#keep(call);
-    const event: AgentEvent = {
-      type: "tool_call",
-      tool_call_id: id,
-      message_id: messageId(),
-      tool,
-      kind,
-      title: clip(update.title ?? "", limits.title_chars_max) || tool,
-      input: call.input,
-      ...this.#places(update),
-    };
-    return [event, ...this.#progress(call, update)];
+    return [{ type: "tool_call", tool_call_id: id, message_id: messageId(), tool, ...parts }, ...this.#progress(call, update)];
   }
 
-  #changed(id: string, update: ToldCall, { told, input }: Call): AgentEvent[] {
+  /** What an update tells of a call, in the words of an event. */
+  #partsOf({ title, kind, rawInput, locations, content }: ToldCall) {
     const limits = this.#limits;
-    const next = this.#calls.get(id)?.input ?? input;
-    const change = {
-      ...(update.title && update.title !== told.title && { title: clip(update.title, limits.title_chars_max) }),
-      ...(update.kind !== undefined && update.kind !== told.kind && { kind: toolKindOf(update.kind) }),
-      ...(JSON.stringify(next) !== JSON.stringify(input) && { input: next }),
-      ...(isOther(update.locations, told.locations) && this.#places({ toolCallId: id, locations: update.locations })),
-      ...(isOther(diffsOf(update.content ?? [], limits), diffsOf(told.content ?? [], limits)) && this.#places({ toolCallId: id, content: update.content })),
+    const places = locationsOf(locations ?? [], limits);
+    const diffs = diffsOf(content ?? [], limits);
+    return {
+      ...(title && { title: clip(title, limits.title_chars_max) }),
+      ...(kind !== undefined && { kind: toolKindOf(kind) }),
+      ...(rawInput !== undefined && { input: inputOf(rawInput, limits) ?? { left_out: "the agent's arguments are too large to be kept" } }),
+      ...(places.length > 0 && { locations: places }),
+      ...(diffs.length > 0 && { diffs }),
     };
-    return Object.keys(change).length === 0 ? [] : [{ type: "tool_call_changed", tool_call_id: id, ...change }];
   }
 
   /** Its status, and what it has put out so far. */
@@ -113,16 +114,6 @@ export class ToolCalls {
     return events;
   }
 
-  #places({ locations, content }: ToldCall) {
-    const places = locationsOf(locations ?? [], this.#limits);
-    const diffs = diffsOf(content ?? [], this.#limits);
-    return { ...(places.length > 0 && { locations: places }), ...(diffs.length > 0 && { diffs }) };
-  }
-
-  #inputOf(raw: unknown): Record<string, unknown> {
-    return inputOf(raw, this.#limits) ?? { left_out: "the agent's arguments are too large to be kept" };
-  }
-
   #idOf(id: string): string {
     return clip(id, this.#limits.agent_text_chars_max) || "call";
   }
@@ -147,7 +138,8 @@ export const isOver = (status: Rank): boolean => status === "completed" || statu
 /** Without what is not told. */
 const given = (update: ToldCall): Partial<ToldCall> => Object.fromEntries(Object.entries(update).filter(([, value]) => value !== undefined));
 
-const isOther = (now: unknown, before: unknown): boolean => now !== undefined && now !== null && JSON.stringify(now) !== JSON.stringify(before ?? []);
+const digestOf = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("base64");
+const digestsOf = (parts: object): Record<string, string> => Object.fromEntries(Object.entries(parts).map(([name, value]) => [name, digestOf(value)]));
 
 function wordsOfOutput(raw: unknown): string {
   return raw === undefined || raw === null ? "" : typeof raw === "string" ? raw : JSON.stringify(raw, null, 2);
