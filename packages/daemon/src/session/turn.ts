@@ -1,6 +1,7 @@
 import { eventTable, isSessiondError, limits, SessiondError, type EventOf, type SessionEvent } from "@sessiond/shared";
 import type { AgentEvent, AgentSays, AgentTurn, Answer, Question } from "../agents/agent.ts";
 import { late, within, type Clock } from "../clock.ts";
+import { joinedSignal } from "../joined-signal.ts";
 
 /**
  * One running turn: pulls the agent's events one by one into the session. It ends once: by the
@@ -111,16 +112,17 @@ export class RunningTurn {
   /** One after another for each call: the session takes a second one for the first asked again, and would give it that one's answer. */
   #ask(question: Question, givenUp?: AbortSignal): Promise<Answer> {
     const id = question.toolCallId;
-    const over = this.#callsOver.get(id) ?? new AbortController();
-    this.#callsOver.set(id, over);
-    const vain = givenUp === undefined ? over.signal : AbortSignal.any([givenUp, over.signal]);
     const before = this.#asked.get(id);
     if (before !== undefined && this.#unraised >= limits.approvals_pending_max)
       return Promise.resolve(refused(`Too many questions wait (limit ${limits.approvals_pending_max}); ask again when some are answered.`));
+    const over = this.#callsOver.get(id) ?? new AbortController();
+    this.#callsOver.set(id, over);
+    const { signal: vain, release } = joinedSignal(over.signal, ...(givenUp === undefined ? [] : [givenUp]));
     const answer = before === undefined ? this.#raise(question, vain) : this.#raiseBehind(before, question, vain);
     const heard = answer
       .catch(() => undefined)
       .then(() => {
+        release();
         if (this.#asked.get(id) === heard) this.#asked.delete(id);
       });
     this.#asked.set(id, heard);
@@ -144,25 +146,20 @@ export class RunningTurn {
     if (vain.aborted) return Promise.resolve({ ...refused("The agent waited for it no more."), cause: "withdrawn" });
     try {
       const answer = this.#host.ask(this.turnId, question);
-      this.#withdrawAt(vain, question.toolCallId, answer);
+      vain.addEventListener("abort", () => this.#withdraw(question.toolCallId), { once: true });
       return answer;
     } catch (error) {
       return isSessiondError(error) ? Promise.resolve(refused(error.message)) : Promise.reject(error);
     }
   }
 
-  #withdrawAt(vain: AbortSignal, toolCallId: string, answer: Promise<unknown>): void {
-    const withdraw = (): void => {
-      try {
-        this.#host.withdraw(this.turnId, toolCallId);
-      } catch (error) {
-        // The journal takes nothing: the question ends with the session's fault.
-        if (!isSessiondError(error)) this.#host.report(error);
-      }
-    };
-    vain.addEventListener("abort", withdraw, { once: true });
-    const over = (): void => vain.removeEventListener("abort", withdraw);
-    answer.then(over, over);
+  #withdraw(toolCallId: string): void {
+    try {
+      this.#host.withdraw(this.turnId, toolCallId);
+    } catch (error) {
+      // The journal takes nothing: the question ends with the session's fault.
+      if (!isSessiondError(error)) this.#host.report(error);
+    }
   }
 
   /** Checked here, while the agent can still be held to it: a frame that does not fit must not stop the turn from ending. */
