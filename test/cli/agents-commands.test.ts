@@ -17,8 +17,9 @@ beforeAll(async () => {
   Object.assign(house.env, testEnv(rig.daemon.root));
 });
 afterAll(async () => {
-  await house.close();
+  // First the daemon: it is in this process, and `down` would wait for that to end.
   await endRigs();
+  await house.close();
 });
 beforeEach(() => {
   delete house.env["NO_COLOR"];
