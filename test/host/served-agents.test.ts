@@ -156,6 +156,23 @@ test("B25 B26 a question about a call whose input was changed shows the one that
   expect(await turn).toMatchObject({ stopReason: "end_turn" });
 });
 
+test("B27 a call that is over takes its question with it: the agent hears that nobody answered", async () => {
+  await open();
+  let heard: ServedAnswer | undefined;
+  await house.serve("mine", async function* (turn) {
+    yield toolCall("c");
+    const answer = turn.ask({ toolCallId: "c" });
+    yield "asked, ";
+    yield update("c", "completed", "done by other means");
+    heard = await answer;
+    yield "and not waited for.";
+  });
+  const seat = await house.driver("mine");
+  expect(await seat.prompt("go")).toMatchObject({ stopReason: "end_turn", text: "and not waited for." });
+  expect(heard).toMatchObject({ allowed: false, optionId: null, cause: "withdrawn" });
+  expect(seat.state.approvals).toEqual([]);
+});
+
 test("B27 an interrupt closes its question, aborts its signal, and waits until it has let go; then the next prompt runs", async () => {
   await open();
   const seen: unknown[] = [];
